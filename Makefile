@@ -1,0 +1,42 @@
+# Two commands do everything: `make demo` and `make test`.
+GO      ?= go
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo devel)
+FLAGS   := -trimpath -buildvcs=false
+SUDO    := $(if $(filter-out 0,$(shell id -u)),sudo)
+DEMO    := out/demo-1.0.0
+
+.PHONY: all build demo test lint e2e bench tools schema clean
+
+all: build
+
+build: ## bin/agibake and bin/agid
+	CGO_ENABLED=0 $(GO) build $(FLAGS) -ldflags "-s -w" -o bin/agid ./cmd/agid
+	$(GO) build $(FLAGS) -ldflags "-X main.version=$(VERSION)" -o bin/agibake ./cmd/agibake
+
+demo: tools ## bake recipes/demo.yaml, boot it, ask the model inside
+	bin/agibake bake recipes/demo.yaml -o out
+	bin/agibake boot $(DEMO)
+
+tools: build ## install the host programs that are missing
+	@missing=$$(bin/agibake doctor --packages); command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
+	if [ -n "$$missing" ]; then $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends $$missing; fi
+
+test: tools lint ## everything that needs neither a long boot nor a download
+	$(GO) test -race ./... ./testdata/model/...
+
+lint:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+e2e: tools ## real bakes and boots, from the archives
+	AGIBAKE_E2E=1 $(GO) test -count=1 -timeout 40m -p 1 ./...
+
+bench: tools ## measure against other builders and write docs/benchmarks.md
+	AGIBAKE_BENCH=docs/benchmarks.md $(GO) test -run TestBench -count=1 -timeout 60m -v ./cmd/agibake
+
+schema: build ## regenerate what is generated
+	bin/agibake schema > recipes/schema.json
+
+clean:
+	rm -rf bin out

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agibake/agibake/internal/bake"
+	"github.com/agibake/agibake/internal/fault"
+	"github.com/agibake/agibake/internal/vm"
+	"github.com/agibake/agibake/internal/wire"
+)
+
+// writeOut is how long a guest whose disk is kept may take to stop its containers and write everything out. Emulated
+// on a busy host it needs more than half a minute.
+const writeOut = 2 * time.Minute
+
+type bootFlags struct {
+	firmware, accel, name, stop, uuid string
+	timeout                           time.Duration
+	interactive, detach, offline      bool
+	cpus                              int
+	memory, disk                      string
+}
+
+func newBoot(a *app) *cobra.Command {
+	f := &bootFlags{}
+	c := &cobra.Command{
+		Use:   "boot IMAGE|DIR",
+		Short: "Start an appliance in QEMU and report its self-test",
+		Long: `Start a baked appliance in QEMU and wait for the verdict of its self-test.
+The image is never written: each run gets a disk of its own over it. A run with --name keeps its
+disk, so that the next one with that name goes on where it stopped.`,
+		Example: `  agibake boot out/demo-1.0.0
+  agibake boot out/demo-1.0.0 --firmware secureboot
+  agibake boot out/demo-1.0.0 --name mind --detach && agibake boot --stop mind`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error { return a.boot(c.Context(), c, f, args) },
+	}
+	c.Flags().StringVar(&f.firmware, "firmware", "bios", "bios, uefi or secureboot")
+	c.Flags().StringVar(&f.accel, "accel", "", "kvm or tcg; found out by default")
+	c.Flags().DurationVar(&f.timeout, "timeout", 10*time.Minute, "how long to wait for the verdict")
+	c.Flags().BoolVar(&f.interactive, "interactive", false, "give the console to this terminal (Ctrl-A X ends)")
+	c.Flags().StringVar(&f.name, "name", "", "keep the machine's disk under this name")
+	c.Flags().BoolVar(&f.detach, "detach", false, "leave the machine running after its verdict (needs --name)")
+	c.Flags().StringVar(&f.stop, "stop", "", "stop the machine of this name")
+	c.Flags().BoolVar(&f.offline, "offline", false, "cut the machine off from every network")
+	c.Flags().IntVar(&f.cpus, "cpus", 0, "processors; the recipe's by default")
+	c.Flags().StringVar(&f.memory, "memory", "", "memory, e.g. 4GiB; the recipe's by default")
+	c.Flags().StringVar(&f.disk, "disk", "", "a larger disk, e.g. 40GiB; the image's size by default")
+	c.Flags().StringVar(&f.uuid, "uuid", "", "the machine's DMI UUID, as a hypervisor would give it")
+	c.Flags().BoolVar(&a.jsonOut, "json", false, "print one JSON document")
+	return c
+}
+
+func (a *app) boot(ctx context.Context, c *cobra.Command, f *bootFlags, args []string) error {
+	switch {
+	case f.stop != "":
+		dir, err := machineDir(f.stop)
+		if err != nil {
+			return usage(c, err)
+		}
+		return vm.StopRecorded(ctx, dir, writeOut)
+	case len(args) == 0:
+		return usage(c, errors.New("give an image, or the folder that bake wrote"))
+	case f.detach && f.name == "":
+		return usage(c, errors.New("--detach needs --name"))
+	case f.detach && f.interactive:
+		return usage(c, errors.New("--detach and --interactive exclude each other"))
+	}
+	o, err := bootOptions(c, f, args[0])
+	if err != nil {
+		return err
+	}
+	if f.name == "" {
+		if o.Dir, err = os.MkdirTemp("", "agibake-boot-"); err != nil {
+			return err
+		}
+		defer os.RemoveAll(o.Dir)
+	} else if r, err := vm.Load(o.Dir); err == nil && r.Running() {
+		return fault.Hint(fault.Mark(fault.Usage, fmt.Errorf("machine %s runs already", f.name)), "agibake boot --stop "+f.name)
+	}
+	return a.runMachine(ctx, o, f)
+}
+
+// bootOptions fills in what the image's bake.json knows.
+func bootOptions(c *cobra.Command, f *bootFlags, image string) (vm.Options, error) {
+	o := vm.Options{Image: image, Name: f.name, Firmware: vm.Firmware(f.firmware), Accel: f.accel, Interactive: f.interactive,
+		Detach: f.detach, Offline: f.offline, UUID: f.uuid, CPUs: 2, Memory: 2 << 30}
+	agent := 8443
+	info, err := os.Stat(image)
+	if err != nil {
+		return o, fault.Mark(fault.Input, err)
+	}
+	dir := filepath.Dir(image)
+	if info.IsDir() {
+		dir = image
+	}
+	report, err := bake.ReadReport(dir)
+	switch {
+	case err == nil:
+		o.CPUs, o.Memory, agent = report.Machine.CPUs, report.Machine.Memory, report.Machine.Agent
+	case info.IsDir():
+		return o, fault.Hint(err, "give a disk image, or the folder NAME-VERSION that bake wrote")
+	}
+	if info.IsDir() {
+		out, ok := report.Image()
+		if !ok {
+			return o, fault.Mark(fault.Input, fmt.Errorf("%s: holds no disk image", image))
+		}
+		o.Image = filepath.Join(dir, out.File)
+	}
+	if f.cpus > 0 {
+		o.CPUs = f.cpus
+	}
+	if o.Memory, err = sizeFlag(c, "memory", f.memory, o.Memory); err != nil {
+		return o, err
+	}
+	if o.DiskSize, err = sizeFlag(c, "disk", f.disk, 0); err != nil {
+		return o, err
+	}
+	o.Forward = []vm.Forward{{Name: "ssh", Guest: 22}, {Name: "agent", Guest: agent}}
+	if f.name != "" {
+		o.Dir, err = machineDir(f.name)
+		if err != nil {
+			return o, usage(c, err)
+		}
+	}
+	return o, nil
+}
+
+func (a *app) runMachine(ctx context.Context, o vm.Options, f *bootFlags) error {
+	p, done := a.progress()
+	if f.interactive {
+		p = nil
+	}
+	p.Step("boot", "power on, "+string(o.Firmware))
+	m, err := vm.Start(ctx, o)
+	if err != nil {
+		done()
+		return err
+	}
+	if f.interactive {
+		done()
+		<-m.Ended()
+		return nil
+	}
+	r, err := m.Verdict(ctx, f.timeout, p)
+	done()
+	passed := err == nil && r.Verdict.Pass
+	if !f.detach || !passed {
+		grace := time.Duration(0)
+		if f.name != "" && ctx.Err() == nil {
+			grace = writeOut
+		}
+		if stopErr := m.Stop(context.WithoutCancel(ctx), grace); err == nil {
+			err = stopErr
+		}
+	}
+	if r != nil {
+		if !f.detach {
+			r.Ports = nil
+		}
+		if printErr := a.printResult(r); printErr != nil {
+			return printErr
+		}
+	}
+	if err == nil && !passed {
+		err = fault.Mark(fault.CheckFailed, errors.New("the self-test failed"))
+	}
+	return err
+}
+
+func (a *app) printResult(r *vm.Result) error {
+	if a.jsonOut {
+		return a.printJSON(r)
+	}
+	for _, line := range r.Console {
+		fmt.Fprintln(a.stderr, "console: "+line)
+	}
+	v := r.Verdict
+	if v == nil {
+		return nil
+	}
+	fmt.Fprintf(a.stdout, "%s %s, %s, %s\n", v.Appliance, v.Version, v.Firmware, r.Accel)
+	for _, check := range v.Checks {
+		fmt.Fprintf(a.stdout, "  %-10s %-4s %s\n", check.Name, check.Status, clean(check.Detail))
+	}
+	if v.Answer != "" {
+		fmt.Fprintf(a.stdout, "question: %s\nanswer:   %s\n", clean(v.Question), clean(v.Answer))
+	}
+	word := "FAIL"
+	if v.Pass {
+		word = "PASS"
+	}
+	fmt.Fprintf(a.stdout, "%s %s, %.1f s after power-on\n", wire.VerdictMark, word, r.Seconds)
+	for _, port := range r.Ports {
+		fmt.Fprintf(a.stdout, "%-6s 127.0.0.1:%d\n", port.Name, port.Host)
+	}
+	return nil
+}
+
+var machineName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$`)
+
+// machineDir is where a named machine keeps its disk ($XDG_STATE_HOME, XDG base directory specification).
+func machineDir(name string) (string, error) {
+	if !machineName.MatchString(name) {
+		return "", fmt.Errorf("machine name %q: letters, digits and . _ - only", name)
+	}
+	state := os.Getenv("XDG_STATE_HOME")
+	if state == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", err
+		}
+		state = filepath.Join(home, ".local", "state")
+	}
+	return filepath.Join(state, "agibake", "machines", name), nil
+}

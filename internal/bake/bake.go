@@ -1,0 +1,233 @@
+// Package bake is the way through from a recipe to bootable images: one stage after the other, each taking a value
+// and returning one.
+package bake
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/agibake/agibake/internal/artifact"
+	"github.com/agibake/agibake/internal/cas"
+	"github.com/agibake/agibake/internal/fault"
+	"github.com/agibake/agibake/internal/layer"
+	"github.com/agibake/agibake/internal/lock"
+	"github.com/agibake/agibake/internal/preload"
+	"github.com/agibake/agibake/internal/progress"
+	"github.com/agibake/agibake/internal/recipe"
+	"github.com/agibake/agibake/internal/rootfs"
+	"github.com/agibake/agibake/internal/tree"
+)
+
+// Options says what to bake, and where to.
+type Options struct {
+	Recipe      string            // path of the recipe
+	Set         map[string]string // values for ${NAME}
+	Out         string            // folder that receives NAME-VERSION/
+	Formats     []string          // replaces the recipe's outputs when not empty
+	Compression string            // of qcow2: "zstd" (also "") or "zlib"
+	Offline     bool              // only cached inputs
+	Agid        string            // the agent's binary; "" is the one beside this program
+	Jobs        int               // parallel workers; 0 is one per processor
+}
+
+// Run bakes and returns the report, which also stands in the folder, and that folder.
+func Run(ctx context.Context, o Options, p progress.Func) (*Report, string, error) {
+	began := time.Now()
+	r, err := recipe.Parse(o.Recipe, recipe.Options{Set: o.Set, Getenv: os.LookupEnv})
+	if err != nil {
+		return nil, "", err
+	}
+	store, err := cas.OpenDefault()
+	if err != nil {
+		return nil, "", err
+	}
+	defer store.Close()
+	b := &baker{Options: o, store: store, progress: p}
+	if err := b.tools(); err != nil {
+		return nil, "", err
+	}
+	out, err := openOutput(o.Out, r.Name+"-"+r.Version)
+	if err != nil {
+		return nil, "", err
+	}
+	defer out.close()
+	l, err := b.pin(ctx, r)
+	if err != nil {
+		return nil, "", err
+	}
+	if len(b.Formats) == 0 {
+		b.Formats = l.Recipe.Outputs
+	}
+	report, err := b.report(l)
+	if err != nil {
+		return nil, "", err
+	}
+	if old, err := ReadReport(out.final); err == nil && old.Key == report.Key && old.stands(out.final) {
+		old.Cached, old.Seconds = true, time.Since(began).Seconds()
+		return old, out.final, nil
+	}
+	if err := b.bake(ctx, l, out, report); err != nil {
+		return nil, "", out.roomFor(err)
+	}
+	report.Stages = b.stages
+	report.Seconds = time.Since(began).Seconds()
+	report.PeakMemory = peakMemory()
+	if err := out.publish(ctx, report); err != nil {
+		return nil, "", out.roomFor(err)
+	}
+	return report, out.final, nil
+}
+
+// baker carries what every stage shares; the values between the stages are in bake.
+type baker struct {
+	Options
+	store    *cas.Store
+	progress progress.Func
+	self     string // digest of this program and of the agent: a new version runs its stages anew
+	agid     string // path of the agent
+
+	mu     sync.Mutex
+	stages []Stage
+}
+
+// bake is the pipeline from the lock to the images in out.
+func (b *baker) bake(ctx context.Context, l *lock.Lock, out *output, report *Report) error {
+	base, images, err := b.build(ctx, l)
+	if err != nil {
+		return err
+	}
+	defer base.Close()
+	placed, err := preload.Place(ctx, images, preload.Options{Epoch: l.Epoch}, b.progress)
+	if err != nil {
+		return fmt.Errorf("preload containers: %w", err)
+	}
+	defer placed.Close()
+	parts, err := b.configure(ctx, l, base.Tree)
+	if err != nil {
+		return err
+	}
+	system, err := merge(base.Tree, placed.Tree, parts.layer)
+	if err != nil {
+		return err
+	}
+	if err := b.layout(ctx, l, out, report, base, placed.Tree, parts.layer); err != nil {
+		return err
+	}
+	raw, weights, err := b.disk(ctx, l, out, system, parts)
+	if err != nil {
+		return err
+	}
+	defer raw.Close()
+	return b.encode(ctx, l, out, report, raw, weights)
+}
+
+// build makes the system's tree and the container images, side by side: much of either runs on one processor.
+func (b *baker) build(ctx context.Context, l *lock.Lock) (base *rootfsLayer, images []preload.Image, err error) {
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		base, err = b.rootfs(gctx, "rootfs", l.Epoch, &l.System, rootfs.System)
+		return err
+	})
+	g.Go(func() (err error) {
+		images, err = b.images(gctx, l)
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		if base != nil {
+			base.Close()
+		}
+		return nil, nil, err
+	}
+	return base, images, nil
+}
+
+// timed runs one stage and notes how long it took.
+func (b *baker) timed(name string, run func() (cached bool, err error)) error {
+	began := time.Now()
+	cached, err := run()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.stages = append(b.stages, Stage{Name: name, Seconds: time.Since(began).Seconds(), Cached: cached})
+	return err
+}
+
+// merge lays the layers over each other, the last on top.
+func merge(layers ...*tree.Tree) (*tree.Tree, error) {
+	t := layers[0].Clone()
+	for _, upper := range layers[1:] {
+		if err := t.Overlay(upper); err != nil {
+			return nil, fmt.Errorf("merge the layers: %w", err)
+		}
+	}
+	return t, nil
+}
+
+// layout writes oci/, the rootfs as an OCI image whose layers are the stages' own tars.
+func (b *baker) layout(ctx context.Context, l *lock.Lock, out *output, report *Report, base *rootfsLayer, upper ...*tree.Tree) error {
+	return b.timed("layout", func() (bool, error) {
+		b.progress.Step("layout", "rootfs image")
+		layers := []artifact.LayerFile{{Path: base.path, DiffID: base.diffID, Comment: "base system"}}
+		for i, t := range upper {
+			path := filepath.Join(out.work, fmt.Sprintf("layer-%d.tar", i+1))
+			diffID, err := writeLayer(ctx, path, t)
+			if err != nil {
+				return false, err
+			}
+			defer os.Remove(path)
+			layers = append(layers, artifact.LayerFile{Path: path, DiffID: diffID, Comment: []string{"containers", "configuration"}[i]})
+		}
+		for _, l := range layers {
+			report.Layers = append(report.Layers, l.DiffID)
+		}
+		d, err := artifact.WriteImage(ctx, filepath.Join(out.dir, "oci"), artifact.ImageSpec{
+			Layers: layers, Name: l.Recipe.Name, Version: l.Recipe.Version, Created: l.Epoch})
+		report.Rootfs = string(d.Digest)
+		return false, err
+	})
+}
+
+func writeLayer(ctx context.Context, path string, t *tree.Tree) (string, error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	diffID, err := layer.Write(ctx, f, t)
+	if err != nil {
+		return "", err
+	}
+	return diffID, f.Close()
+}
+
+// report says what will be baked; the stages add to it.
+func (b *baker) report(l *lock.Lock) (*Report, error) {
+	r := &l.Recipe
+	port, err := portOf(r.Agent.Listen)
+	return &Report{
+		Name: r.Name, Version: r.Version, LockDigest: lock.Digest(l),
+		Key:     b.key(append([]string{lock.Digest(l), b.Compression}, b.Formats...)...),
+		Machine: Machine{CPUs: r.Machine.CPUs, Memory: int64(r.Machine.Memory), Firmware: r.Machine.Firmware, Agent: port},
+	}, err
+}
+
+// tools finds what the bake itself consists of.
+func (b *baker) tools() error {
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	b.agid = b.Agid
+	if b.agid == "" {
+		b.agid = filepath.Join(filepath.Dir(exe), "agid")
+	}
+	if b.self, err = fileDigests(exe, b.agid); err != nil {
+		return fault.Hint(fault.Mark(fault.Missing, fmt.Errorf("find the agent: %w", err)), "make build puts agid beside agibake; --agid names another place")
+	}
+	return nil
+}

@@ -1,0 +1,90 @@
+package lock
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/agibake/agibake/internal/recipe"
+)
+
+// MapLocal returns r with every path to a local source changed by f: models, layouts, archives, files and the key.
+// Nothing of r is changed.
+func MapLocal(r recipe.Recipe, f func(string) string) recipe.Recipe {
+	r.Containers, r.Models, r.Files = slices.Clone(r.Containers), slices.Clone(r.Models), slices.Clone(r.Files)
+	for i := range r.Containers {
+		r.Containers[i].Image = mapImage(r.Containers[i].Image, f)
+	}
+	for i := range r.Models {
+		r.Models[i].Source = mapSource(r.Models[i].Source, f)
+	}
+	for i := range r.Files {
+		r.Files[i].Source = mapPath(r.Files[i].Source, f)
+	}
+	if r.Sign != nil {
+		r.Sign = &recipe.Sign{Key: mapPath(r.Sign.Key, f)}
+	}
+	return r
+}
+
+func mapPath(p string, f func(string) string) string {
+	if p == "" {
+		return ""
+	}
+	return f(p)
+}
+
+func mapImage(i recipe.Image, f func(string) string) recipe.Image {
+	i.Archive = mapPath(i.Archive, f)
+	i.Layout = mapLayout(i.Layout, f)
+	return i
+}
+
+// mapLayout changes the folder of FOLDER[:TAG].
+func mapLayout(s string, f func(string) string) string {
+	folder, tag := SplitLayout(s)
+	if tag != "" {
+		tag = ":" + tag
+	}
+	return mapPath(folder, f) + tag
+}
+
+// mapSource changes the path of a model's source.
+func mapSource(s string, f func(string) string) string {
+	scheme, rest, _ := strings.Cut(s, ":")
+	switch {
+	case scheme == "file":
+		return "file:" + f(rest)
+	case scheme == "oci" && !strings.HasPrefix(rest, "//"):
+		return "oci:" + mapLayout(rest, f)
+	}
+	return s
+}
+
+// SplitLayout separates the two parts of FOLDER[:TAG].
+func SplitLayout(s string) (folder, tag string) {
+	if i := strings.LastIndexByte(s, ':'); i > strings.LastIndexByte(s, '/') {
+		return s[:i], s[i+1:]
+	}
+	return s, ""
+}
+
+// nowhere forgets where local sources lie: what they hold is pinned by digest, so a bake must not depend on it.
+func nowhere(string) string { return "." }
+
+// anywhere returns l without the places of local sources.
+func anywhere(l *Lock) *Lock {
+	n := *l
+	n.Recipe = MapLocal(l.Recipe, nowhere)
+	n.Containers, n.Models, n.Files = slices.Clone(l.Containers), slices.Clone(l.Models), slices.Clone(l.Files)
+	for i, c := range n.Containers {
+		if scheme, _, _ := strings.Cut(c.Source, ":"); scheme == "layout" || scheme == "archive" {
+			n.Containers[i].Source = scheme
+		}
+	}
+	for _, files := range [][]File{n.Models, n.Files} {
+		for i := range files {
+			files[i].Source = mapSource(files[i].Source, nowhere)
+		}
+	}
+	return &n
+}
