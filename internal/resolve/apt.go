@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 
 	"github.com/agibake/agibake/internal/atomicfile"
 	"github.com/agibake/agibake/internal/cas"
@@ -105,9 +104,10 @@ func (t *apt) config() string {
 	return b.String()
 }
 
-// run runs apt-get and returns what it said, on both outputs together.
+// run runs apt-get and returns what it said: its output, then its complaints, each from the start of a line. (Written
+// together, a complaint may stand behind an unfinished "Reading package lists...".)
 func (t *apt) run(ctx context.Context, args ...string) (string, error) {
-	out := &capped{}
+	var out, errs capped
 	temp, err := os.MkdirTemp("", "agibake-apt-") // apt leaves files in its TMPDIR
 	if err != nil {
 		return "", err
@@ -120,8 +120,8 @@ func (t *apt) run(ctx context.Context, args ...string) (string, error) {
 		}
 	}
 	env = append(env, "LC_ALL=C.UTF-8", "APT_CONFIG="+filepath.Join(t.dir, "apt.conf"), "TMPDIR="+temp)
-	err = tool.Run(ctx, tool.Cmd{Name: "apt-get", Args: args, Env: env, Stdout: out, Stderr: out})
-	return out.b.String(), err
+	err = tool.Run(ctx, tool.Cmd{Name: "apt-get", Args: args, Env: env, Stdout: &out, Stderr: &errs})
+	return out.b.String() + "\n" + errs.b.String(), err
 }
 
 // update brings the package lists up to date; lists that did not change are not fetched again.
@@ -203,13 +203,10 @@ func lines(out, prefix string) string {
 
 // capped keeps the first 4 MiB written to it; the solution of a thousand packages is a tenth of that.
 type capped struct {
-	mu sync.Mutex   // both outputs are written to it
-	b  bytes.Buffer // not embedded: its ReadFrom would go past Write
+	b bytes.Buffer // not embedded: its ReadFrom would go past Write
 }
 
 func (c *capped) Write(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if room := 4<<20 - c.b.Len(); room > 0 {
 		c.b.Write(p[:min(room, len(p))])
 	}
