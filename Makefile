@@ -4,8 +4,9 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo devel)
 FLAGS   := -trimpath -buildvcs=false
 SUDO    := $(if $(filter-out 0,$(shell id -u)),sudo)
 DEMO    := out/demo-1.0.0
+GODIRS  := cloud-init cmd firmware internal recipes testdata
 
-.PHONY: all build demo test lint e2e bench tools schema clean
+.PHONY: all build demo test lint referees e2e bench tools schema clean
 
 all: build
 
@@ -20,14 +21,18 @@ demo: tools ## bake recipes/demo.yaml, boot it, ask the model inside
 tools: build ## install the host programs that are missing
 	@missing=$$(bin/agibake doctor --packages); command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
 	if [ -n "$$missing" ]; then $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends $$missing; fi
+	@setup=$$(bin/agibake doctor --setup); if [ -n "$$setup" ]; then echo "$$setup" | $(SUDO) sh -ex; fi
 
 test: tools lint ## everything that needs neither a long boot nor a download
 	$(GO) test -race ./... ./testdata/model/...
 
 lint:
-	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w"; exit 1; }
+	@bad=$$(gofmt -l $(GODIRS)); test -z "$$bad" || { echo "run gofmt -w on:"; echo "$$bad"; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
+
+referees: ## build the foreign programs that judge our artifacts in tests: cosign, crane, oras, registry
+	cd testdata/referees && GOBIN=$(CURDIR)/bin/referees $(GO) install tool
 
 e2e: tools ## real bakes and boots, from the archives
 	AGIBAKE_E2E=1 $(GO) test -count=1 -timeout 40m -p 1 ./...

@@ -19,12 +19,13 @@ var levels = map[string]int{
 	"internal/fault": 0, "internal/sparse": 0, "internal/blocks": 0, "internal/inspect/extfs": 0, "internal/format/deflate": 0,
 	"internal/referee": 0,
 
-	"internal/tool": 1, "internal/recipe": 1, "internal/layer": 1, "internal/seed": 1, "internal/disk/gpt": 1,
+	"internal/sign": 1, "internal/tool": 1, "internal/recipe": 1, "internal/layer": 1, "internal/seed": 1, "internal/disk/gpt": 1,
 	"internal/disk/fat": 1, "internal/disk/ext4": 1, "internal/format/qcow2": 1, "internal/format/vmdk": 1,
 
 	"internal/lock": 2, "internal/artifact": 2, "internal/cas": 2, "internal/format/ova": 2, "internal/namespace": 2,
 
-	"internal/resolve": 3, "internal/rootfs": 3, "internal/preload": 3, "internal/disk": 3,
+	"internal/sbom": 3, "internal/provenance": 3,
+	"internal/resolve": 3, "internal/registry": 3, "internal/rootfs": 3, "internal/preload": 3, "internal/disk": 3,
 	"internal/format": 3, "internal/configure": 3, "internal/agent": 3, "internal/vm": 3, "internal/inspect": 3,
 
 	"internal/bake": 4,

@@ -27,13 +27,13 @@ images, the rootfs as an OCI layout, SHA256SUMS and bake.json. What was built be
 			return a.bake(c.Context(), c, o)
 		},
 	}
-	c.Flags().StringVarP(&o.Out, "out", "o", "out", "folder that receives NAME-VERSION/")
-	c.Flags().StringSliceVar(&o.Formats, "format", nil, "raw, qcow2, vmdk, ova; the recipe's outputs by default")
-	c.Flags().StringVar(&o.Compression, "compression", "zstd", "of qcow2: zstd or zlib")
+	c.Flags().StringVarP(&o.Out, "out", "o", "out", "`FOLDER` that receives NAME-VERSION/")
+	c.Flags().StringSliceVar(&o.Formats, "format", nil, "`LIST` of raw, qcow2, vmdk, ova; the recipe's outputs by default")
+	c.Flags().StringVar(&o.Compression, "compression", "zstd", "`METHOD` of qcow2: zstd or zlib")
 	c.Flags().BoolVar(&o.Offline, "offline", false, "use cached inputs only")
-	c.Flags().StringToStringVar(&o.Set, "set", nil, "NAME=VALUE for ${NAME} in the recipe; may be repeated")
-	c.Flags().IntVarP(&o.Jobs, "jobs", "j", 0, "parallel workers; one a processor by default")
-	c.Flags().StringVar(&o.Agid, "agid", "", "the agent's program; by default the one beside agibake")
+	setFlag(c, &o.Set)
+	c.Flags().IntVarP(&o.Jobs, "jobs", "j", 0, "`N` parallel workers; one a processor by default")
+	c.Flags().StringVar(&o.Agid, "agid", "", "`FILE` with the agent's program; the one beside agibake by default")
 	c.Flags().BoolVar(&a.jsonOut, "json", false, "print bake.json on stdout")
 	return c
 }
@@ -47,6 +47,7 @@ func (a *app) bake(ctx context.Context, c *cobra.Command, o bake.Options) error 
 	if o.Compression != "zstd" && o.Compression != "zlib" {
 		return usage(c, fmt.Errorf("--compression %q: not zstd or zlib", o.Compression))
 	}
+	o.Version = version
 	p, done := a.progress()
 	r, dir, err := bake.Run(ctx, o, p)
 	done()

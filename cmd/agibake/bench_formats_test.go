@@ -17,7 +17,8 @@ import (
 )
 
 // benchChildren are programs that TestBench runs, so that each has its own time and memory.
-var benchChildren = map[string]func(){"bench-encode": child(encodeChild), "bench-ext4": child(ext4Child)}
+var benchChildren = map[string]func(){"bench-encode": child(encodeChild), "bench-ext4": child(ext4Child),
+	"bench-registry": child(registryChild)}
 
 func child(run func(args []string) error) func() {
 	return func() {

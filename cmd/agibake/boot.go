@@ -43,18 +43,18 @@ disk, so that the next one with that name goes on where it stopped.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return a.boot(c.Context(), c, f, args) },
 	}
-	c.Flags().StringVar(&f.firmware, "firmware", "bios", "bios, uefi or secureboot")
-	c.Flags().StringVar(&f.accel, "accel", "", "kvm or tcg; found out by default")
-	c.Flags().DurationVar(&f.timeout, "timeout", 10*time.Minute, "how long to wait for the verdict")
+	c.Flags().StringVar(&f.firmware, "firmware", "bios", "the `KIND` of firmware: bios, uefi or secureboot")
+	c.Flags().StringVar(&f.accel, "accel", "", "`HOW` the processor runs: kvm or tcg; found out by default")
+	c.Flags().DurationVar(&f.timeout, "timeout", 10*time.Minute, "how long to wait for the verdict, e.g. 90s")
 	c.Flags().BoolVar(&f.interactive, "interactive", false, "give the console to this terminal (Ctrl-A X ends)")
-	c.Flags().StringVar(&f.name, "name", "", "keep the machine's disk under this name")
+	c.Flags().StringVar(&f.name, "name", "", "keep the machine's disk under this `NAME`")
 	c.Flags().BoolVar(&f.detach, "detach", false, "leave the machine running after its verdict (needs --name)")
-	c.Flags().StringVar(&f.stop, "stop", "", "stop the machine of this name")
+	c.Flags().StringVar(&f.stop, "stop", "", "stop the machine of this `NAME`")
 	c.Flags().BoolVar(&f.offline, "offline", false, "cut the machine off from every network")
-	c.Flags().IntVar(&f.cpus, "cpus", 0, "processors; the recipe's by default")
-	c.Flags().StringVar(&f.memory, "memory", "", "memory, e.g. 4GiB; the recipe's by default")
-	c.Flags().StringVar(&f.disk, "disk", "", "a larger disk, e.g. 40GiB; the image's size by default")
-	c.Flags().StringVar(&f.uuid, "uuid", "", "the machine's DMI UUID, as a hypervisor would give it")
+	c.Flags().IntVar(&f.cpus, "cpus", 0, "`N` processors; the recipe's by default")
+	c.Flags().StringVar(&f.memory, "memory", "", "memory `SIZE`, e.g. 4GiB; the recipe's by default")
+	c.Flags().StringVar(&f.disk, "disk", "", "a larger disk `SIZE`, e.g. 40GiB; the image's by default")
+	c.Flags().StringVar(&f.uuid, "uuid", "", "the machine's DMI `UUID`, as a hypervisor would give it")
 	c.Flags().BoolVar(&a.jsonOut, "json", false, "print one JSON document")
 	return c
 }
@@ -146,6 +146,9 @@ func (a *app) runMachine(ctx context.Context, o vm.Options, f *bootFlags) error 
 		done()
 		return err
 	}
+	if m.CPUs < o.CPUs {
+		p.Warn("boot", "one processor: this old QEMU hangs when it emulates Secure Boot with several")
+	}
 	if f.interactive {
 		done()
 		<-m.Ended()
@@ -154,7 +157,7 @@ func (a *app) runMachine(ctx context.Context, o vm.Options, f *bootFlags) error 
 	r, err := m.Verdict(ctx, f.timeout, p)
 	done()
 	passed := err == nil && r.Verdict.Pass
-	if !f.detach || !passed {
+	if !f.detach || err != nil { // one that says what is wrong with it is left to be looked at
 		grace := time.Duration(0)
 		if f.name != "" && ctx.Err() == nil {
 			grace = writeOut
@@ -173,6 +176,9 @@ func (a *app) runMachine(ctx context.Context, o vm.Options, f *bootFlags) error 
 	}
 	if err == nil && !passed {
 		err = fault.Mark(fault.CheckFailed, errors.New("the self-test failed"))
+		if f.detach {
+			err = fault.Hint(err, "the machine runs on and answers by ssh; agibake boot --stop "+f.name+" ends it")
+		}
 	}
 	return err
 }

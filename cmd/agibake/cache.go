@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agibake/agibake/internal/cas"
+	"github.com/agibake/agibake/internal/namespace"
 )
 
 func newCache(a *app) *cobra.Command {
@@ -40,12 +42,12 @@ the finished stages of bakes. Everything in it can be made again.`,
 			if !o.Stages && !o.All || c.Flags().Changed("older-than") {
 				o.Before = time.Now().Add(-age)
 			}
-			return a.cachePrune(o)
+			return a.cachePrune(c.Context(), o)
 		},
 	}
 	prune.Flags().BoolVar(&o.Stages, "stages", false, "remove all built stages; downloads stay")
 	prune.Flags().BoolVar(&o.All, "all", false, "remove everything")
-	prune.Flags().DurationVar(&age, "older-than", 30*24*time.Hour, "remove what was not used for this long")
+	prune.Flags().DurationVar(&age, "older-than", 30*24*time.Hour, "remove what was not used for this `TIME`")
 	for _, c := range []*cobra.Command{c, ls, prune} {
 		c.Flags().BoolVar(&a.jsonOut, "json", false, "print one JSON document")
 	}
@@ -76,12 +78,13 @@ func (a *app) cacheList() error {
 	return nil
 }
 
-func (a *app) cachePrune(o cas.PruneOptions) error {
+func (a *app) cachePrune(ctx context.Context, o cas.PruneOptions) error {
 	store, err := cas.OpenDefault()
 	if err != nil {
 		return err
 	}
 	defer store.Close()
+	store.Remove = func(path string) error { return namespace.RemoveAll(ctx, path) }
 	gone, err := store.Prune(o)
 	if err != nil {
 		return err

@@ -24,54 +24,68 @@ type finding struct {
 	Detail  string `json:"detail,omitempty"`
 	Package string `json:"package,omitempty"` // Debian and Ubuntu package that brings it
 	Command string `json:"command,omitempty"` // what to run
+	Setup   string `json:"setup,omitempty"`   // what root must run beside that: lines of a shell script
 }
 
 // hostTools are the programs that agibake runs, with the verbs that need them.
 var hostTools = []struct{ name, need string }{
-	{"apt-get", "lock, bake"}, {"apt-cache", "lock, bake"}, {"gpgv", "lock, bake"}, {"dpkg", "lock, bake"}, {"xz", "bake"},
-	{"qemu-system-x86_64", "boot"}, {"qemu-img", "boot"},
+	{"apt-get", "lock, bake"}, {"gpgv", "lock, bake"}, {"xz", "bake"}, {"qemu-system-x86_64", "boot"}, {"qemu-img", "boot"},
 }
 
 func newDoctor(a *app) *cobra.Command {
-	packages := false
+	packages, setup := false, false
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Say what this host lacks, with the command that installs it",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return a.doctor(c.Context(), packages) },
+		Example: `  agibake doctor
+  agibake doctor --setup | sudo sh`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			list := examine(c.Context())
+			switch {
+			case packages:
+				fmt.Fprintln(a.stdout, strings.Join(missing(list), " "))
+				return nil
+			case setup:
+				for _, f := range list {
+					fmt.Fprint(a.stdout, f.Setup)
+				}
+				return nil
+			}
+			return a.doctor(list)
+		},
 	}
 	c.Flags().BoolVar(&packages, "packages", false, "print only the missing packages, for a script")
+	c.Flags().BoolVar(&setup, "setup", false, "print only what root must run beside installing packages")
 	c.Flags().BoolVar(&a.jsonOut, "json", false, "print one JSON document")
 	return c
 }
 
-func (a *app) doctor(ctx context.Context, onlyPackages bool) error {
-	list := examine(ctx)
-	var missing []string
-	bad := false
+// missing lists the packages that the host lacks, each once.
+func missing(list []finding) []string {
+	var names []string
 	for _, f := range list {
-		if !f.OK && f.Package != "" && !slices.Contains(missing, f.Package) {
-			missing = append(missing, f.Package)
+		if !f.OK && f.Package != "" && !slices.Contains(names, f.Package) {
+			names = append(names, f.Package)
 		}
-		bad = bad || !f.OK && f.Need != ""
 	}
-	switch {
-	case onlyPackages:
-		fmt.Fprintln(a.stdout, strings.Join(missing, " "))
-		return nil
-	case a.jsonOut:
+	return names
+}
+
+func (a *app) doctor(list []finding) error {
+	if a.jsonOut {
 		if err := a.printJSON(list); err != nil {
 			return err
 		}
-	default:
+	} else {
 		a.printFindings(list)
 	}
-	if !bad {
+	if !slices.ContainsFunc(list, func(f finding) bool { return !f.OK && f.Need != "" }) {
 		return nil
 	}
 	err := fault.Mark(fault.Missing, errors.New("this host lacks something"))
-	if len(missing) > 0 {
-		err = fault.Hint(err, "sudo apt-get install "+strings.Join(missing, " "))
+	if names := missing(list); len(names) > 0 {
+		err = fault.Hint(err, "sudo apt-get install "+strings.Join(names, " "))
 	}
 	return err
 }
@@ -87,7 +101,7 @@ func (a *app) printFindings(list []finding) {
 		}
 		fmt.Fprintf(a.stdout, "%-8s %-20s %s\n", mark, f.Name, f.Detail)
 		if !f.OK && f.Command != "" {
-			fmt.Fprintf(a.stdout, "%-8s run: %s\n", "", f.Command)
+			fmt.Fprintf(a.stdout, "%-8s fix: %s\n", "", f.Command)
 		}
 	}
 }
@@ -128,6 +142,9 @@ func privileges(ctx context.Context) finding {
 		f.OK, f.Detail, f.Command = false, err.Error(), fault.HintOf(err)
 		if strings.HasSuffix(f.Command, " uidmap") {
 			f.Package = "uidmap"
+		}
+		for _, line := range namespace.Setup() {
+			f.Setup += line + "\n"
 		}
 	}
 	return f

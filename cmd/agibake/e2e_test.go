@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/agibake/agibake/internal/bake"
 	"github.com/agibake/agibake/internal/referee"
 	"github.com/agibake/agibake/internal/vm"
@@ -200,10 +202,27 @@ func (h *host) life(t *testing.T, dir string) {
 	}
 	h.run(0, "boot", "--stop", "clone")
 
-	broken := h.boot(5, dir, "--name", "life", "--timeout", "12m", "--uuid", "11111111-1111-4111-8111-111111111111")
-	if broken.Verdict.Pass || check(broken.Verdict, "model").Status != wire.Fail || check(broken.Verdict, "model").Detail == "" {
+	h.withoutModel(t, dir, "greeter.gguf", "--uuid", "11111111-1111-4111-8111-111111111111")
+}
+
+// withoutModel starts the machine life, whose model was taken away: its verdict is that, and ssh answers and tells it.
+func (h *host) withoutModel(t *testing.T, dir, model string, args ...string) {
+	broken := h.boot(5, append([]string{dir, "--name", "life", "--detach", "--timeout", "12m"}, args...)...)
+	failed := check(broken.Verdict, "model")
+	if broken.Verdict.Pass || failed.Status != wire.Fail || !strings.Contains(failed.Detail, model) {
 		t.Errorf("without its model the verdict is %+v", broken.Verdict)
 	}
+	var kept wire.Verdict
+	if err := json.Unmarshal([]byte(h.ssh(broken, "sudo tail -n 1 "+wire.StateRoot+"/logs/selftest.jsonl")), &kept); err != nil {
+		t.Errorf("the last verdict in the machine: %v", err)
+	}
+	if diff := cmp.Diff(*broken.Verdict, kept); diff != "" {
+		t.Errorf("the host heard (-) another verdict than the machine kept (+):\n%s", diff)
+	}
+	if health := h.get(broken, "agent", "/healthz"); !strings.Contains(health, `"status":"fail"`) || !strings.Contains(health, "model") {
+		t.Errorf("healthz says %s", health)
+	}
+	h.run(0, "boot", "--stop", "life")
 }
 
 // ssh runs a command in a machine as the test's user.

@@ -1,32 +1,17 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
-	"github.com/agibake/agibake/internal/atomicfile"
 	"github.com/agibake/agibake/internal/bake"
-	"github.com/agibake/agibake/internal/cas"
-	"github.com/agibake/agibake/internal/fault"
 	"github.com/agibake/agibake/internal/lock"
-	"github.com/agibake/agibake/internal/recipe"
-	"github.com/agibake/agibake/internal/resolve"
 )
 
-type lockFlags struct {
-	update, offline bool
-	set             map[string]string
-}
-
 func newLock(a *app) *cobra.Command {
-	f := &lockFlags{}
+	o := bake.LockOptions{}
 	c := &cobra.Command{
 		Use:   "lock RECIPE",
 		Short: "Pin every input of a recipe and show what changed",
@@ -36,11 +21,14 @@ to a lock beside it (demo.yaml: demo.lock). What an existing lock pins stays as 
 		Example: `  agibake lock recipes/demo.yaml
   agibake lock recipes/demo.yaml --update`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return a.lock(c.Context(), args[0], f) },
+		RunE: func(c *cobra.Command, args []string) error {
+			o.Recipe = args[0]
+			return a.lock(c.Context(), o)
+		},
 	}
-	c.Flags().BoolVar(&f.update, "update", false, "pin everything anew")
-	c.Flags().BoolVar(&f.offline, "offline", false, "use no network")
-	c.Flags().StringToStringVar(&f.set, "set", nil, "NAME=VALUE for ${NAME} in the recipe; may be repeated")
+	c.Flags().BoolVar(&o.Update, "update", false, "pin everything anew")
+	c.Flags().BoolVar(&o.Offline, "offline", false, "use no network")
+	setFlag(c, &o.Set)
 	c.Flags().BoolVar(&a.jsonOut, "json", false, "print one JSON document")
 	return c
 }
@@ -55,44 +43,16 @@ type lockReport struct {
 	Changes []lock.Change `json:"changes"`
 }
 
-func (a *app) lock(ctx context.Context, path string, f *lockFlags) error {
-	r, err := recipe.Parse(path, recipe.Options{Set: f.set, Getenv: os.LookupEnv})
-	if err != nil {
-		return err
-	}
-	file := bake.LockPath(path)
-	old, err := lock.Read(file)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !f.update {
-		return err
-	}
-	store, err := cas.OpenDefault()
-	if err != nil {
-		return err
-	}
-	defer store.Close()
-	o := resolve.Options{Store: store, BaseDir: filepath.Dir(path), Offline: f.offline, Previous: old}
-	if f.update {
-		o.Previous = nil
-	}
+func (a *app) lock(ctx context.Context, o bake.LockOptions) error {
 	p, done := a.progress()
-	l, err := resolve.Resolve(ctx, r, o, p)
+	pinned, err := bake.Lock(ctx, o, p)
 	done()
 	if err != nil {
 		return err
 	}
-	data, err := lock.Marshal(l)
-	if err != nil {
-		return err
-	}
-	report := lockReport{Lock: file, Digest: lock.Digest(l), Changes: lock.Diff(old, l)}
-	report.Inputs, report.Bytes = lock.Total(l)
-	if before, _ := os.ReadFile(file); !bytes.Equal(before, data) {
-		report.Written = true
-		if err := atomicfile.WriteFile(file, data, 0o644); err != nil {
-			return fault.Hint(err, "the lock is written beside the recipe; that folder must be writable")
-		}
-	}
-	return a.printLock(report, old == nil)
+	report := lockReport{Lock: pinned.Path, Digest: lock.Digest(pinned.Lock), Written: pinned.Written, Changes: lock.Diff(pinned.Old, pinned.Lock)}
+	report.Inputs, report.Bytes = lock.Total(pinned.Lock)
+	return a.printLock(report, pinned.Old == nil)
 }
 
 func (a *app) printLock(r lockReport, first bool) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -58,13 +59,34 @@ func newRoot(a *app) *cobra.Command {
 	root.AddCommand(
 		newInit(a), newSchema(a), newLock(a), newBake(a), newBoot(a), newInspect(a), newCache(a), newDoctor(a),
 	)
-	for _, c := range append(root.Commands(), root) {
-		if c.Args != nil {
-			check := c.Args
-			c.Args = func(c *cobra.Command, args []string) error { return usage(c, check(c, args)) }
-		}
-	}
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "FlagUsages ", fmt.Sprintf("FlagUsagesWrapped %d ", columns)))
+	finish(root)
 	return root
+}
+
+// finish makes every command's help fit a terminal, and its wrong arguments a fault of the command line.
+func finish(c *cobra.Command) {
+	c.Long = reflow(c.Long)
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error { return usage(c, wrongArgs(c, args, check(c, args))) }
+	}
+	for _, sub := range c.Commands() {
+		finish(sub)
+	}
+}
+
+// wrongArgs adds to err, unless it is nil, what would have been right.
+func wrongArgs(c *cobra.Command, args []string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if c.HasParent() {
+		return fmt.Errorf("%w; usage: %s", err, strings.TrimSuffix(c.UseLine(), " [flags]"))
+	}
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		return fmt.Errorf("%w; did you mean %s?", err, strings.Join(near, " or "))
+	}
+	return err
 }
 
 // usage marks err as a fault of the command line.

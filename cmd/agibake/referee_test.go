@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/agibake/agibake/internal/bake"
 )
 
@@ -45,7 +47,8 @@ func referees(t *testing.T, dir string) {
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Errorf("SHA256SUMS: %v\n%s", err, out)
 	}
-	must(t, "skopeo", "inspect", "oci:"+dir+"/oci")
+	must(t, "skopeo", "inspect", "oci:"+dir+"/oci:1.0.0") // the index: skopeo finds the rootfs in it by platform
+	must(t, "skopeo", "--insecure-policy", "copy", "oci:"+dir+"/oci:1.0.0-rootfs", "dir:"+t.TempDir())
 }
 
 func must(t *testing.T, name string, args ...string) string {
@@ -137,5 +140,21 @@ func (h *host) sameBytes(t *testing.T, recipe string, want *bake.Report) {
 			t.Errorf("%s: %s, want %s", o.File, o.SHA256, want.Outputs[i].SHA256)
 		}
 	}
+	if got.Index == "" || got.Index != want.Index {
+		t.Errorf("the appliance is %s, want %s", got.Index, want.Index)
+	}
+	// index.json names the appliance, its rootfs, its SBOM and its provenance.
+	if diff := cmp.Diff(readString(t, h.dir+"/out/mind-1.0.0/oci/index.json"), readString(t, other+"/out/mind-1.0.0/oci/index.json")); diff != "" {
+		t.Errorf("index.json differs:\n%s", diff)
+	}
 	os.RemoveAll(other)
+}
+
+func readString(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Error(err)
+	}
+	return string(data)
 }

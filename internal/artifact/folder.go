@@ -131,7 +131,9 @@ func (l *Layout) Blob(_ context.Context, d v1.Descriptor, offset int64) (io.Read
 		return nil, err
 	}
 	at, have := section{path: path}, false
-	if _, err := os.Lstat(path); err != nil {
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fault.Mark(fault.Untrusted, fmt.Errorf("layout %s: blob %s: not a regular file", l.dir, d.Digest))
+	} else if err != nil {
 		l.outside.Lock()
 		at, have = l.external[d.Digest]
 		l.outside.Unlock()
@@ -161,7 +163,7 @@ func (l *Layout) Has(_ context.Context, d v1.Descriptor) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if info, err := os.Stat(path); err == nil {
+	if info, err := os.Lstat(path); err == nil {
 		return info.Mode().IsRegular() && info.Size() == d.Size, nil
 	}
 	l.outside.Lock()
@@ -239,6 +241,11 @@ func (l *Layout) PutManifest(ctx context.Context, d v1.Descriptor, raw []byte, t
 	if err := l.PutBlob(ctx, d, bytes.NewReader(raw)); err != nil {
 		return err
 	}
+	return l.list(ctx, d, tag)
+}
+
+// list names a manifest that is there in index.json.
+func (l *Layout) list(ctx context.Context, d v1.Descriptor, tag string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	x, err := l.Index(ctx)
@@ -249,7 +256,9 @@ func (l *Layout) PutManifest(ctx context.Context, d v1.Descriptor, raw []byte, t
 	if tag != "" {
 		d.Annotations = map[string]string{v1.AnnotationRefName: tag}
 	}
-	same := func(o v1.Descriptor) bool { return o.Annotations[v1.AnnotationRefName] == tag && (tag != "" || o.Digest == d.Digest) }
+	same := func(o v1.Descriptor) bool {
+		return o.Annotations[v1.AnnotationRefName] == tag && (tag != "" || o.Digest == d.Digest)
+	}
 	if i := slices.IndexFunc(x.Manifests, same); i < 0 {
 		x.Manifests = append(x.Manifests, d)
 	} else {
@@ -264,6 +273,13 @@ func (l *Layout) PutManifest(ctx context.Context, d v1.Descriptor, raw []byte, t
 
 // readFile reads a small regular file.
 func readFile(path string, limit int64) ([]byte, error) {
+	info, err := os.Lstat(path)
+	if err == nil && !info.Mode().IsRegular() { // a pipe would hold us up
+		err = fmt.Errorf("%s: not a regular file", path)
+	}
+	if err != nil {
+		return nil, err
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err

@@ -78,6 +78,9 @@ func Verified(r io.Reader, d v1.Descriptor) (io.Reader, error) {
 	if _, err := Hex(d.Digest); err != nil {
 		return nil, err
 	}
+	if d.Size < 0 {
+		return nil, fmt.Errorf("blob %s: %d bytes: %w", d.Digest, d.Size, ErrDigest)
+	}
 	return &verified{r: r, d: d, left: d.Size, sum: d.Digest.Algorithm().Digester()}, nil
 }
 

@@ -1,4 +1,5 @@
-// Package artifact makes OCI images and image layouts (OCI image-spec v1.1) from layers on disk.
+// Package artifact makes and reads what agibake keeps in OCI form (image-spec v1.1): images, disks, the appliance index
+// that binds them, its referrers, and the layout on disk that holds them. docs/formats.md describes each byte.
 package artifact
 
 import (
@@ -10,6 +11,31 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
+
+// Types of the parts of an appliance.
+const (
+	TypeAppliance = "application/vnd.agibake.appliance.v1+json"        // artifactType of the index
+	TypeConfig    = "application/vnd.agibake.appliance.config.v1+json" // Config
+	TypeRecipe    = "application/vnd.agibake.recipe.v1+yaml"
+	TypeLock      = "application/vnd.agibake.lock.v1+yaml"
+	TypeSPDX      = "application/spdx+json"
+	TypeInToto    = "application/vnd.in-toto+json"
+	typeDisk      = "application/vnd.agibake.disk.v1." // and the format
+)
+
+// Annotations beside those of the image-spec.
+const (
+	AnnotationLock          = "org.agibake.lock"        // lock digest, hex
+	AnnotationDiskSHA256    = "org.agibake.disk.sha256" // of the whole file, hex
+	AnnotationDiskSize      = "org.agibake.disk.size"   // of the whole file, bytes in decimal
+	AnnotationPredicateType = "in-toto.io/predicate-type"
+)
+
+// MaxBlob is the most bytes that a blob may have (design, section 8).
+const MaxBlob = 4 << 30
+
+// TypeDisk is the type of a disk of a format such as "qcow2", and of the blobs that it consists of.
+func TypeDisk(format string) string { return typeDisk + format }
 
 // Hex returns the 64 hexadecimal digits of d. Anything but a well-formed SHA-256 digest is an error, so that the
 // result is safe as a file name.

@@ -7,20 +7,23 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/agibake/agibake/internal/artifact"
 	"github.com/agibake/agibake/internal/cas"
 	"github.com/agibake/agibake/internal/fault"
-	"github.com/agibake/agibake/internal/layer"
 	"github.com/agibake/agibake/internal/lock"
+	"github.com/agibake/agibake/internal/namespace"
 	"github.com/agibake/agibake/internal/preload"
 	"github.com/agibake/agibake/internal/progress"
+	"github.com/agibake/agibake/internal/provenance"
 	"github.com/agibake/agibake/internal/recipe"
 	"github.com/agibake/agibake/internal/rootfs"
+	"github.com/agibake/agibake/internal/sbom"
 	"github.com/agibake/agibake/internal/tree"
 )
 
@@ -34,6 +37,7 @@ type Options struct {
 	Offline     bool              // only cached inputs
 	Agid        string            // the agent's binary; "" is the one beside this program
 	Jobs        int               // parallel workers; 0 is one per processor
+	Version     string            // of agibake, for the SBOM and the provenance
 }
 
 // Run bakes and returns the report, which also stands in the folder, and that folder.
@@ -48,6 +52,7 @@ func Run(ctx context.Context, o Options, p progress.Func) (*Report, string, erro
 		return nil, "", err
 	}
 	defer store.Close()
+	store.Remove = func(path string) error { return namespace.RemoveAll(ctx, path) }
 	b := &baker{Options: o, store: store, progress: p}
 	if err := b.tools(); err != nil {
 		return nil, "", err
@@ -68,7 +73,7 @@ func Run(ctx context.Context, o Options, p progress.Func) (*Report, string, erro
 	if err != nil {
 		return nil, "", err
 	}
-	if old, err := ReadReport(out.final); err == nil && old.Key == report.Key && old.stands(out.final) {
+	if old, err := ReadReport(out.final); err == nil && old.Key == report.Key && old.stands(ctx, out.final) {
 		old.Cached, old.Seconds = true, time.Since(began).Seconds()
 		return old, out.final, nil
 	}
@@ -89,16 +94,17 @@ type baker struct {
 	Options
 	store    *cas.Store
 	progress progress.Func
-	self     string // digest of this program and of the agent: a new version runs its stages anew
-	agid     string // path of the agent
+	self     string               // digest of this program and of the agent: a new version runs its stages anew
+	agid     string               // path of the agent
+	programs []provenance.Program // agibake and the agent
 
 	mu     sync.Mutex
 	stages []Stage
 }
 
-// bake is the pipeline from the lock to the images in out.
+// bake is the pipeline from the lock to the appliance in out.
 func (b *baker) bake(ctx context.Context, l *lock.Lock, out *output, report *Report) error {
-	base, images, err := b.build(ctx, l)
+	base, images, known, err := b.build(ctx, l)
 	if err != nil {
 		return err
 	}
@@ -116,7 +122,11 @@ func (b *baker) bake(ctx context.Context, l *lock.Lock, out *output, report *Rep
 	if err != nil {
 		return err
 	}
-	if err := b.layout(ctx, l, out, report, base, placed.Tree, parts.layer); err != nil {
+	layers, err := b.layers(ctx, out, base, []upper{
+		{"containers", placed.Tree, b.imagesKey(l, images)},
+		{"configuration", parts.layer, ""},
+	})
+	if err != nil {
 		return err
 	}
 	raw, weights, err := b.disk(ctx, l, out, system, parts)
@@ -124,27 +134,44 @@ func (b *baker) bake(ctx context.Context, l *lock.Lock, out *output, report *Rep
 		return err
 	}
 	defer raw.Close()
-	return b.encode(ctx, l, out, report, raw, weights)
+	if err := b.encode(ctx, l, out, report, raw, weights); err != nil {
+		return err
+	}
+	return b.appliance(ctx, l, out, report, layers, known)
+}
+
+// contents is what a bake knows of the packages inside: of the system, and of each container.
+type contents struct {
+	system     sbom.Packages
+	containers []sbom.Container
 }
 
 // build makes the system's tree and the container images, side by side: much of either runs on one processor.
-func (b *baker) build(ctx context.Context, l *lock.Lock) (base *rootfsLayer, images []preload.Image, err error) {
+func (b *baker) build(ctx context.Context, l *lock.Lock) (base *rootfsLayer, images []preload.Image, known contents, err error) {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		base, err = b.rootfs(gctx, "rootfs", l.Epoch, &l.System, rootfs.System)
-		return err
+		if base, err = b.rootfs(gctx, "rootfs", l.Epoch, &l.System, rootfs.System); err != nil {
+			return err
+		}
+		if known.system, err = b.facts(gctx, base); err != nil {
+			return err
+		}
+		return b.timed("pack", func() (bool, error) {
+			_, hit, err := b.packBase(gctx, base)
+			return hit, err
+		})
 	})
 	g.Go(func() (err error) {
-		images, err = b.images(gctx, l)
+		images, known.containers, err = b.images(gctx, l)
 		return err
 	})
 	if err := g.Wait(); err != nil {
 		if base != nil {
 			base.Close()
 		}
-		return nil, nil, err
+		return nil, nil, known, err
 	}
-	return base, images, nil
+	return base, images, known, nil
 }
 
 // timed runs one stage and notes how long it took.
@@ -168,43 +195,6 @@ func merge(layers ...*tree.Tree) (*tree.Tree, error) {
 	return t, nil
 }
 
-// layout writes oci/, the rootfs as an OCI image whose layers are the stages' own tars.
-func (b *baker) layout(ctx context.Context, l *lock.Lock, out *output, report *Report, base *rootfsLayer, upper ...*tree.Tree) error {
-	return b.timed("layout", func() (bool, error) {
-		b.progress.Step("layout", "rootfs image")
-		layers := []artifact.LayerFile{{Path: base.path, DiffID: base.diffID, Comment: "base system"}}
-		for i, t := range upper {
-			path := filepath.Join(out.work, fmt.Sprintf("layer-%d.tar", i+1))
-			diffID, err := writeLayer(ctx, path, t)
-			if err != nil {
-				return false, err
-			}
-			defer os.Remove(path)
-			layers = append(layers, artifact.LayerFile{Path: path, DiffID: diffID, Comment: []string{"containers", "configuration"}[i]})
-		}
-		for _, l := range layers {
-			report.Layers = append(report.Layers, l.DiffID)
-		}
-		d, err := artifact.WriteImage(ctx, filepath.Join(out.dir, "oci"), artifact.ImageSpec{
-			Layers: layers, Name: l.Recipe.Name, Version: l.Recipe.Version, Created: l.Epoch})
-		report.Rootfs = string(d.Digest)
-		return false, err
-	})
-}
-
-func writeLayer(ctx context.Context, path string, t *tree.Tree) (string, error) {
-	f, err := os.Create(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	diffID, err := layer.Write(ctx, f, t)
-	if err != nil {
-		return "", err
-	}
-	return diffID, f.Close()
-}
-
 // report says what will be baked; the stages add to it.
 func (b *baker) report(l *lock.Lock) (*Report, error) {
 	r := &l.Recipe
@@ -212,7 +202,7 @@ func (b *baker) report(l *lock.Lock) (*Report, error) {
 	return &Report{
 		Name: r.Name, Version: r.Version, LockDigest: lock.Digest(l),
 		Key:     b.key(append([]string{lock.Digest(l), b.Compression}, b.Formats...)...),
-		Machine: Machine{CPUs: r.Machine.CPUs, Memory: int64(r.Machine.Memory), Firmware: r.Machine.Firmware, Agent: port},
+		Machine: Machine{CPUs: r.Machine.CPUs, Memory: int64(r.Machine.Memory), Firmware: r.Machine.Firmware, SecureBoot: r.Machine.SecureBoot, Agent: port},
 	}, err
 }
 
@@ -226,8 +216,14 @@ func (b *baker) tools() error {
 	if b.agid == "" {
 		b.agid = filepath.Join(filepath.Dir(exe), "agid")
 	}
-	if b.self, err = fileDigests(exe, b.agid); err != nil {
-		return fault.Hint(fault.Mark(fault.Missing, fmt.Errorf("find the agent: %w", err)), "make build puts agid beside agibake; --agid names another place")
+	for name, path := range map[string]string{"agibake": exe, "agid": b.agid} {
+		sum, err := fileDigests(path)
+		if err != nil {
+			return fault.Hint(fault.Mark(fault.Missing, fmt.Errorf("find the agent: %w", err)), "make build puts agid beside agibake; --agid names another place")
+		}
+		b.programs = append(b.programs, provenance.Program{Name: name, SHA256: sum})
 	}
+	slices.SortFunc(b.programs, func(a, b provenance.Program) int { return strings.Compare(a.Name, b.Name) })
+	b.self = b.programs[0].SHA256 + b.programs[1].SHA256
 	return nil
 }

@@ -17,13 +17,13 @@ import (
 	"github.com/agibake/agibake/internal/preload"
 	"github.com/agibake/agibake/internal/recipe"
 	"github.com/agibake/agibake/internal/rootfs"
+	"github.com/agibake/agibake/internal/sbom"
 )
 
 // images makes every container image of the lock ready to be placed: built where it is made of packages, and its
-// layers unpacked.
-func (b *baker) images(ctx context.Context, l *lock.Lock) ([]preload.Image, error) {
-	var list []preload.Image
-	err := b.timed("images", func() (bool, error) {
+// layers unpacked. known tells what is in each.
+func (b *baker) images(ctx context.Context, l *lock.Lock) (list []preload.Image, known []sbom.Container, err error) {
+	err = b.timed("images", func() (bool, error) {
 		cached := true
 		for i := range l.Containers {
 			c := &l.Containers[i]
@@ -31,25 +31,30 @@ func (b *baker) images(ctx context.Context, l *lock.Lock) ([]preload.Image, erro
 			if c.Packages != nil {
 				build = b.packed
 			}
-			image, hit, err := build(ctx, l, c, &l.Recipe.Containers[i])
+			image, installed, hit, err := build(ctx, l, c, &l.Recipe.Containers[i])
 			if err != nil {
 				return false, fmt.Errorf("container %s: %w", c.Name, err)
 			}
 			cached = cached && hit
 			list = append(list, image)
+			known = append(known, sbom.Container{Digest: digest.FromBytes(image.Manifest), Packages: installed})
 		}
 		return cached, nil
 	})
-	return list, err
+	return list, known, err
 }
 
 // packed is the image of a container that is built from packages.
-func (b *baker) packed(ctx context.Context, l *lock.Lock, c *lock.Container, want *recipe.Container) (preload.Image, bool, error) {
+func (b *baker) packed(ctx context.Context, l *lock.Lock, c *lock.Container, want *recipe.Container) (preload.Image, sbom.Packages, bool, error) {
 	base, err := b.rootfs(ctx, "rootfs "+c.Name, l.Epoch, c.Packages, rootfs.Container)
 	if err != nil {
-		return preload.Image{}, false, err
+		return preload.Image{}, nil, false, err
 	}
 	defer base.Close()
+	known, err := b.facts(ctx, base)
+	if err != nil {
+		return preload.Image{}, nil, false, err
+	}
 	p := want.Image.Packages
 	config := preload.ImageConfig{Entrypoint: p.Entrypoint, WorkingDir: p.WorkingDir, User: p.User}
 	for name, value := range p.Env {
@@ -58,7 +63,7 @@ func (b *baker) packed(ctx context.Context, l *lock.Lock, c *lock.Container, wan
 	slices.Sort(config.Env)
 	settings, err := json.Marshal(config)
 	if err != nil {
-		return preload.Image{}, false, err
+		return preload.Image{}, nil, false, err
 	}
 	key := b.key("image", base.key, c.Reference, string(settings))
 	dir, hit := b.store.Stage("image", key)
@@ -72,14 +77,14 @@ func (b *baker) packed(ctx context.Context, l *lock.Lock, c *lock.Container, wan
 			return saveImage(dir, image)
 		})
 		if err != nil {
-			return preload.Image{}, false, err
+			return preload.Image{}, nil, false, err
 		}
 	}
 	image, err := loadImage(dir)
 	if err == nil {
 		image.Layers[0].Tar = base.path
 	}
-	return image, hit, err
+	return image, known, hit, err
 }
 
 const imageFile = "image.json"
@@ -112,33 +117,33 @@ func loadImage(dir string) (preload.Image, error) {
 }
 
 // pinned is an image whose blobs the lock names; its layers are unpacked once and kept.
-func (b *baker) pinned(ctx context.Context, _ *lock.Lock, c *lock.Container, _ *recipe.Container) (preload.Image, bool, error) {
+func (b *baker) pinned(ctx context.Context, _ *lock.Lock, c *lock.Container, _ *recipe.Container) (preload.Image, sbom.Packages, bool, error) {
 	image := preload.Image{Reference: c.Reference, ManifestType: c.Manifest.MediaType}
 	var err error
 	if image.Manifest, err = b.document(c.Manifest); err != nil {
-		return image, false, err
+		return image, nil, false, err
 	}
 	if image.Config, err = b.document(c.Config); err != nil {
-		return image, false, err
+		return image, nil, false, err
 	}
 	var config v1.Image
 	if err := json.Unmarshal(image.Config, &config); err != nil {
-		return image, false, fmt.Errorf("read the image's config: %w", err)
+		return image, nil, false, fmt.Errorf("read the image's config: %w", err)
 	}
 	diffIDs := config.RootFS.DiffIDs
 	if len(diffIDs) != len(c.Layers) {
-		return image, false, fmt.Errorf("%d layers, but %d diff ids in the config", len(c.Layers), len(diffIDs))
+		return image, nil, false, fmt.Errorf("%d layers, but %d diff ids in the config", len(c.Layers), len(diffIDs))
 	}
 	cached := true
 	for i, blob := range c.Layers {
 		l, hit, err := b.unpacked(ctx, blob, string(diffIDs[i]), fmt.Sprintf("unpack %s layer %d/%d", c.Name, i+1, len(c.Layers)))
 		if err != nil {
-			return image, false, err
+			return image, nil, false, err
 		}
 		cached = cached && hit
 		image.Layers = append(image.Layers, l)
 	}
-	return image, cached, nil
+	return image, nil, cached, nil
 }
 
 // document reads a manifest or config, whose digest is that of the image.

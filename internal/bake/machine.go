@@ -120,7 +120,7 @@ func (b *baker) encode(ctx context.Context, l *lock.Lock, out *output, report *R
 				return false, err
 			}
 			report.Outputs = append(report.Outputs, Output{Format: string(res.Format), File: filepath.Base(res.Path),
-				Size: res.Size, SHA256: res.SHA256, ModTime: info.ModTime().UnixNano()})
+				Size: res.Size, SHA256: res.SHA256, ModTime: info.ModTime().UnixNano(), sums: res.Sums})
 		}
 		return false, err
 	})

@@ -1,12 +1,16 @@
 package bake
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/agibake/agibake/internal/artifact"
 	"github.com/agibake/agibake/internal/fault"
 )
 
@@ -19,6 +23,7 @@ type Report struct {
 	Version    string   `json:"version"`
 	LockDigest string   `json:"lockDigest"`
 	Key        string   `json:"key"`    // digest of every input of the outputs, agibake itself among them
+	Index      string   `json:"index"`  // digest of the appliance: of the index in oci/
 	Rootfs     string   `json:"rootfs"` // digest of the rootfs image's manifest in oci/
 	Layers     []string `json:"layers"` // diffIDs of the rootfs layers
 	Machine    Machine  `json:"machine"`
@@ -30,12 +35,7 @@ type Report struct {
 }
 
 // Machine is what a host needs to know to start the appliance.
-type Machine struct {
-	CPUs     int      `json:"cpus"`
-	Memory   int64    `json:"memoryBytes"`
-	Firmware []string `json:"firmware"`
-	Agent    int      `json:"agentPort"`
-}
+type Machine = artifact.Machine
 
 // Output is one disk image.
 type Output struct {
@@ -44,6 +44,8 @@ type Output struct {
 	Size    int64  `json:"size"`
 	SHA256  string `json:"sha256"`
 	ModTime int64  `json:"modTime"` // nanoseconds since 1970, to notice a changed file without reading it
+
+	sums artifact.Sums
 }
 
 // Stage is one step of the way through.
@@ -81,11 +83,24 @@ func (r *Report) Image() (Output, bool) {
 	return Output{}, false
 }
 
-// stands reports whether every output of dir is there as the report says.
-func (r *Report) stands(dir string) bool {
+// stands reports whether every output of dir is there as the report says, and the appliance in oci/ with all its blobs.
+func (r *Report) stands(ctx context.Context, dir string) bool {
 	for _, o := range r.Outputs {
 		info, err := os.Stat(filepath.Join(dir, o.File))
 		if err != nil || info.Size() != o.Size || info.ModTime().UnixNano() != o.ModTime {
+			return false
+		}
+	}
+	l, a, err := artifact.OpenFolder(ctx, dir)
+	if err != nil || string(a.Index.Digest) != r.Index {
+		return false
+	}
+	blobs := append([]v1.Descriptor{a.RootfsConfig, a.Recipe, a.Lock}, a.RootfsLayers...)
+	for _, d := range a.Disks {
+		blobs = append(blobs, d.Parts...)
+	}
+	for _, d := range blobs {
+		if have, err := l.Has(ctx, d); !have || err != nil {
 			return false
 		}
 	}

@@ -58,14 +58,22 @@ const (
 	diffIDFile = "diffid"
 )
 
-// rootfs builds the tree of packages, or takes it from the cache.
-func (b *baker) rootfs(ctx context.Context, name string, epoch int64, packages *lock.Packages, kind rootfs.Kind) (*rootfsLayer, error) {
+func (b *baker) rootfsKey(epoch int64, packages *lock.Packages, kind rootfs.Kind) string {
 	parts := []string{string(kind), packages.Distribution, packages.Release, strconv.FormatInt(epoch, 10)}
 	for _, pkg := range packages.Packages {
 		parts = append(parts, pkg.Name, pkg.SHA256)
 	}
-	key := b.key(parts...)
-	err := b.timed(name, func() (bool, error) {
+	return b.key(parts...)
+}
+
+// rootfs builds the tree of packages, or takes it from the cache.
+func (b *baker) rootfs(ctx context.Context, name string, epoch int64, packages *lock.Packages, kind rootfs.Kind) (*rootfsLayer, error) {
+	key := b.rootfsKey(epoch, packages, kind)
+	timed := b.timed
+	if b.ran(name) {
+		timed = func(_ string, run func() (bool, error)) error { _, err := run(); return err }
+	}
+	err := timed(name, func() (bool, error) {
 		if _, done := b.store.Stage("rootfs", key); done {
 			return true, nil
 		}

@@ -30,8 +30,18 @@ import (
 
 // Store is an open cache. It is safe for concurrent use.
 type Store struct {
+	// Remove removes a folder that a killed run left, which may hold what its owner cannot remove; nil is os.RemoveAll.
+	Remove func(path string) error
+
 	dir  string
 	lock *os.File
+}
+
+func (s *Store) remove(path string) error {
+	if s.Remove != nil {
+		return s.Remove(path)
+	}
+	return os.RemoveAll(path)
 }
 
 // Default returns the folder of the user's cache: $XDG_CACHE_HOME/agibake, or ~/.cache/agibake

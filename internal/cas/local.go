@@ -166,15 +166,13 @@ func (s *Store) clone(ctx context.Context, in *os.File, size int64, progress fun
 	if err := unix.IoctlFileClone(int(f.Fd()), int(in.Fd())); err != nil {
 		return "", errors.ErrUnsupported
 	}
-	h := sha256.New()
-	n, err := io.Copy(h, &meter{contextReader{ctx, f}, 0, progress})
+	digest, n, err := hashAhead(&meter{contextReader{ctx, f}, 0, progress})
 	if err != nil {
 		return "", err
 	}
 	if n != size {
 		return "", errors.New("the file changed while it was read")
 	}
-	digest := hex.EncodeToString(h.Sum(nil))
 	return digest, s.commit(f, s.blob(digest))
 }
 
@@ -187,14 +185,13 @@ func (s *Store) refer(ctx context.Context, in *os.File, l local, progress func(i
 		case <-time.After(min(wait, settled) + time.Millisecond):
 		}
 	}
-	h := sha256.New()
-	if _, err := io.Copy(h, &meter{contextReader{ctx, in}, 0, progress}); err != nil {
+	var err error
+	if l.SHA256, _, err = hashAhead(&meter{contextReader{ctx, in}, 0, progress}); err != nil {
 		return "", err
 	}
 	if !l.same() {
 		return "", errors.New("the file changed while it was read")
 	}
-	l.SHA256 = hex.EncodeToString(h.Sum(nil))
 	return l.SHA256, writeLocal(filepath.Join(s.dir, "refs", l.SHA256), l)
 }
 
@@ -225,7 +222,7 @@ func (s *Store) Open(digest string) (*File, error) {
 func (f *File) Close() error {
 	err := f.File.Close()
 	if err == nil && f.ref != nil && !f.ref.same() {
-		return fault.Mark(fault.Input, fmt.Errorf("%s changed while it was used", f.ref.Path))
+		return fault.Mark(fault.Untrusted, fmt.Errorf("%s changed while it was used", f.ref.Path))
 	}
 	return err
 }

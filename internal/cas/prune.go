@@ -122,7 +122,7 @@ func (s *Store) Prune(o PruneOptions) ([]Entry, error) {
 		if !o.drops(e) {
 			continue
 		}
-		if err := os.RemoveAll(e.path); err != nil {
+		if err := s.remove(e.path); err != nil {
 			errs = append(errs, err)
 			continue
 		}

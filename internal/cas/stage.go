@@ -54,14 +54,14 @@ func (s *Store) PutStage(ctx context.Context, name, key string, build func(dir s
 	if dir, ok := s.Stage(name, key); ok {
 		return dir, nil
 	}
-	removeHalf(final)
+	s.removeHalf(final)
 	s.sweep(filepath.Dir(final))
 	temp, err := os.MkdirTemp(filepath.Dir(final), key+".partial-")
 	if err != nil {
 		return "", fmt.Errorf("stage %s: %w", name, full(err))
 	}
 	if err := finish(ctx, temp, final, build); err != nil {
-		os.RemoveAll(temp)
+		_ = s.remove(temp)
 		return "", full(err)
 	}
 	return final, nil
@@ -100,14 +100,14 @@ func syncTree(dir string) error {
 }
 
 // removeHalf removes unfinished folders of one stage key. The caller holds its lock.
-func removeHalf(final string) {
+func (s *Store) removeHalf(final string) {
 	entries, err := os.ReadDir(filepath.Dir(final))
 	if err != nil {
 		return
 	}
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), filepath.Base(final)+".partial-") {
-			os.RemoveAll(filepath.Join(filepath.Dir(final), e.Name()))
+			_ = s.remove(filepath.Join(filepath.Dir(final), e.Name())) // it is in nobody's way
 		}
 	}
 }
@@ -127,7 +127,7 @@ func (s *Store) sweep(dir string) {
 		if err != nil {
 			continue
 		}
-		removeHalf(filepath.Join(dir, key))
+		s.removeHalf(filepath.Join(dir, key))
 		lock.Close()
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/agibake/agibake/internal/artifact"
 	"github.com/agibake/agibake/internal/fault"
 	"github.com/agibake/agibake/internal/format/ova"
 	"github.com/agibake/agibake/internal/format/qcow2"
@@ -44,7 +45,7 @@ type Output struct {
 type Options struct {
 	Compression string         // of qcow2 clusters: "zstd" (also "") or "zlib"
 	Level       int            // of zstd, 1 to 4; 0 is the measured default
-	Jobs        int            // goroutines that compress; 0 means one a processor. It never changes the bytes written.
+	Jobs        int            // goroutines that compress, at least 2; 0 means one a processor. It never changes the bytes written.
 	Seed        string         // identifiers derive from it: the lock's digest
 	Inlays      []sparse.Inlay // files that lie over the disk
 	OVA         ova.Spec       // the machine, where an OVA is among the outputs; DiskCapacity is set by Encode
@@ -53,9 +54,8 @@ type Options struct {
 // Result tells what was written.
 type Result struct {
 	Output
-	Size        int64  // of the file, bytes
-	LogicalSize int64  // of the disk in it, bytes
-	SHA256      string // of the file, hex
+	LogicalSize   int64 // of the disk in it, bytes
+	artifact.Sums       // of the file
 }
 
 // Encode writes the disk raw into every output. All outputs appear together, each under its final name only when it
@@ -70,7 +70,7 @@ func Encode(ctx context.Context, raw *os.File, outs []Output, o Options, p progr
 		o.Jobs = runtime.GOMAXPROCS(0)
 	}
 	o.OVA.DiskCapacity = info.Size()
-	e, err := newEncoder(raw, info.Size(), outs, o)
+	e, err := newEncoder(ctx, raw, info.Size(), outs, o)
 	defer e.abort()
 	if err != nil {
 		return nil, err
@@ -83,8 +83,8 @@ func Encode(ctx context.Context, raw *os.File, outs []Output, o Options, p progr
 	for i, t := range e.targets {
 		g.Go(t.file.Sync) // finish reads meanwhile; the little that it writes is flushed by Commit
 		g.Go(func() error {
-			size, sum, err := t.finish(ctx)
-			results[i] = Result{Output: t.out, Size: size, LogicalSize: info.Size(), SHA256: sum}
+			sums, err := t.finish(ctx)
+			results[i] = Result{t.out, info.Size(), sums}
 			if err != nil {
 				return fmt.Errorf("write %s: %w", t.out.Path, err)
 			}

@@ -37,9 +37,9 @@ func disk(t testing.TB, size int64) *os.File {
 		t.Fatal(err)
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
-	noise := make([]byte, unitSize)
-	for off := int64(0); off < size; off += unitSize {
-		n := min(unitSize, size-off)
+	noise := make([]byte, clusterSize)
+	for off := int64(0); off < size; off += clusterSize {
+		n := min(clusterSize, size-off)
 		var b []byte
 		switch k := rng.IntN(8); {
 		case k < 2, size > 64<<20 && off%(64<<20) > 1<<20: // hole
@@ -241,7 +241,7 @@ func TestFullDeviceStopsTheWork(t *testing.T) {
 	if err := s.open(size, ""); err != nil {
 		t.Fatal(err)
 	}
-	e, err := newEncoder(disk(t, size), size, []Output{{QCOW2, t.TempDir() + "/a"}, {VMDK, t.TempDir() + "/b"}}, Options{Jobs: 2})
+	e, err := newEncoder(t.Context(), disk(t, size), size, []Output{{QCOW2, t.TempDir() + "/a"}, {VMDK, t.TempDir() + "/b"}}, Options{Jobs: 2})
 	if err != nil {
 		t.Fatal(err)
 	}

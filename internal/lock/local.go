@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 
@@ -68,8 +69,28 @@ func SplitLayout(s string) (folder, tag string) {
 	return s, ""
 }
 
+// Public returns an address that everyone can use, without what may be a secret in it: "" for a place of this machine.
+func Public(source string) string {
+	u, err := url.Parse(source)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "oci" || u.Host == "" {
+		return ""
+	}
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	return u.String()
+}
+
 // nowhere forgets where local sources lie: what they hold is pinned by digest, so a bake must not depend on it.
 func nowhere(string) string { return "." }
+
+// Portable returns what Digest is the SHA-256 of: the canonical content of l without the places of local sources, and
+// the recipe in it, as YAML that recipe.Parse reads.
+func Portable(l *Lock) (content, recipe []byte, err error) {
+	n := anywhere(l)
+	if content, err = Marshal(n); err == nil {
+		recipe, err = n.Recipe.Marshal()
+	}
+	return content, recipe, err
+}
 
 // anywhere returns l without the places of local sources.
 func anywhere(l *Lock) *Lock {

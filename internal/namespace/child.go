@@ -84,8 +84,11 @@ func childMain(tasks map[string]Task) int {
 
 func run(ctx context.Context, tasks map[string]Task, req request, p progress.Func) error {
 	task := tasks[req.Task]
-	if req.Task == checkTask {
+	switch req.Task {
+	case checkTask:
 		task = nothing
+	case removeTask:
+		task = remove
 	}
 	if task == nil {
 		return fmt.Errorf("no task %q in this program", req.Task)

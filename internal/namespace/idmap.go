@@ -35,19 +35,28 @@ func callerMaps() (*idMaps, error) {
 			return nil, fmt.Errorf("build without root: %w", err)
 		}
 	}
-	m := &idMaps{uid: os.Geteuid(), gid: os.Getegid()}
-	name := ""
-	if u, err := user.LookupId(strconv.Itoa(m.uid)); err == nil {
-		name = u.Username
-	}
-	var err error
-	if m.uidRanges, err = readRanges("/etc/subuid", "--add-subuids", name, m.uid); err != nil {
-		return nil, err
-	}
-	if m.gidRanges, err = readRanges("/etc/subgid", "--add-subgids", name, m.uid); err != nil {
-		return nil, err
+	m := &idMaps{gid: os.Getegid()}
+	name, uid := caller()
+	m.uid = uid
+	for i, ranges := range []*[]idRange{&m.uidRanges, &m.gidRanges} {
+		var err error
+		if *ranges, err = readRanges(subordinate[i].path, subordinate[i].flag, name, uid); err != nil {
+			return nil, err
+		}
 	}
 	return m, nil
+}
+
+// subordinate are the files of subordinate user and group ids, and the flags of usermod(8) that add some.
+var subordinate = [2]struct{ path, flag string }{{"/etc/subuid", "--add-subuids"}, {"/etc/subgid", "--add-subgids"}}
+
+// caller returns the user of this process; name is "" where he has none.
+func caller() (name string, uid int) {
+	uid = os.Geteuid()
+	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
+		name = u.Username
+	}
+	return name, uid
 }
 
 // readRanges reads the caller's lines of a subordinate id file (subuid(5)): lastID ids in all.

@@ -19,10 +19,11 @@ import (
 	"github.com/agibake/agibake/internal/fault"
 	"github.com/agibake/agibake/internal/namespace"
 	"github.com/agibake/agibake/internal/progress"
+	"github.com/agibake/agibake/internal/referee"
 )
 
 func TestMain(m *testing.M) {
-	namespace.Main(map[string]namespace.Task{"look": look, "fail": failing, "sleep": sleeping, "as-user": asUser})
+	namespace.Main(map[string]namespace.Task{"look": look, "fail": failing, "sleep": sleeping, "leave": leaving, "as-user": asUser})
 	if dir := os.Getenv("NAMESPACE_TEST_PARENT"); dir != "" { // the program that TestParentKilled kills
 		namespace.Run(context.Background(), "sleep", dir, nil)
 		os.Exit(1)
@@ -115,6 +116,34 @@ func TestFailureKeepsKindAndHint(t *testing.T) {
 	}
 }
 
+// leaving leaves a tree as a killed bake does: a folder of another user, closed and not empty.
+func leaving(_ context.Context, input json.RawMessage, _ progress.Func) error {
+	var dir string
+	err := json.Unmarshal(input, &dir)
+	return errors.Join(err, os.MkdirAll(dir+"/tree/etc", 0o755), os.WriteFile(dir+"/tree/etc/shadow", nil, 0o600),
+		os.Chown(dir+"/tree/etc", 1234, 1234), os.Chmod(dir+"/tree/etc", 0o700))
+}
+
+func TestRemoveAll(t *testing.T) {
+	requireNamespaces(t)
+	dir, err := os.MkdirTemp("", "namespace")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := namespace.Run(t.Context(), "leave", dir, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(dir); os.Getuid() != 0 && err == nil {
+		t.Error("no help was needed: this proves nothing")
+	}
+	if err := namespace.RemoveAll(t.Context(), dir); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is still there", dir)
+	}
+}
+
 // sleepers counts the processes that the sleep task starts.
 func sleepers() int {
 	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -175,6 +204,7 @@ func TestOrdinaryUser(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("SKIPPED: this process is an ordinary user already")
 	}
+	referee.Need(t, "newuidmap", "newgidmap")
 	for _, c := range []struct{ name, subids, want string }{
 		{"mapped", "baker:300000:40000\nbaker:400000:40000\n", ""},
 		{"too few", "baker:300000:65\n", "sudo usermod --add-subuids 300065-365600 baker"},
@@ -217,7 +247,7 @@ func asUser(_ context.Context, input json.RawMessage, p progress.Func) error {
 	if err := unix.Mount(filepath.Join(dir, "subids"), "/etc/subgid", "", unix.MS_BIND, ""); err != nil {
 		return err
 	}
-	c := exec.Command(filepath.Join(dir, "test"), "-test.run=^TestRun$|^TestFailure", "-test.v")
+	c := exec.Command(filepath.Join(dir, "test"), "-test.run=^TestRun$|^TestFailure|^TestRemoveAll$", "-test.v")
 	c.Env = []string{"AGIBAKE_REQUIRE_TOOLS=1", "PATH=" + os.Getenv("PATH"), "TMPDIR=/tmp"}
 	c.Dir = "/"
 	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 54321, Gid: 54321}}

@@ -4,11 +4,13 @@ package referee
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
 
-// Need skips the test, loudly, unless all the tools are in PATH or in the sbin folders that ordinary users lack there.
+// Need skips the test, loudly, unless all the tools are in PATH, in the sbin folders that ordinary users lack there, or
+// in bin/referees of the repository, where `make referees` builds some.
 // With AGIBAKE_REQUIRE_TOOLS=1 their absence is a failure.
 func Need(t testing.TB, names ...string) {
 	t.Helper()
@@ -28,12 +30,28 @@ func Need(t testing.TB, names ...string) {
 }
 
 func look(name string) string {
-	for _, dir := range []string{"", "/usr/sbin/", "/sbin/"} {
+	for _, dir := range []string{"", "/usr/sbin/", "/sbin/", built()} {
 		if path, err := exec.LookPath(dir + name); err == nil {
 			return path
 		}
 	}
 	return ""
+}
+
+// built returns the folder of the referees that are built from source, above the test's own.
+func built() string {
+	dir, _ := os.Getwd()
+	for ; len(dir) > 1; dir = filepath.Dir(dir) {
+		if own := dir + "/bin/referees/"; exists(own) {
+			return own
+		}
+	}
+	return "bin/referees/"
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // Command is exec.Command for a tool that the test needs. The tool speaks English and thinks in UTC.

@@ -1,6 +1,8 @@
 package referee
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -35,5 +37,22 @@ func TestRun(t *testing.T) {
 	f := &fake{TB: t}
 	if out := Run(f, "sh", "-c", "echo why; exit 3"); f.ended != "failed" || !strings.Contains(out, "why") {
 		t.Errorf("%q, %q", f.ended, out)
+	}
+}
+
+func TestBuiltRefereesAreFound(t *testing.T) {
+	root := t.TempDir()
+	deep := filepath.Join(root, "internal", "a")
+	for _, dir := range []string{deep, filepath.Join(root, "bin/referees")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(root, "bin/referees/own-referee"), []byte("#!/bin/sh\necho built\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(deep)
+	if out := Run(t, "own-referee"); out != "built\n" {
+		t.Errorf("printed %q", out)
 	}
 }

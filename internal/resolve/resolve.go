@@ -12,8 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/agibake/agibake/internal/cas"
 	"github.com/agibake/agibake/internal/lock"
 	"github.com/agibake/agibake/internal/progress"
@@ -57,26 +55,25 @@ func newResolver(o Options, r *recipe.Recipe, p progress.Func) *resolver {
 	return &resolver{Options: o, p: p, held: r}
 }
 
-// Resolve pins the inputs of r. With Options.Previous only what that does not answer is resolved.
+// Resolve pins the inputs of r. With Options.Previous only what that does not answer is resolved. Its error holds
+// all that is wrong, in the order of the recipe; the first decides the kind.
 func Resolve(ctx context.Context, r *recipe.Recipe, o Options, p progress.Func) (*lock.Lock, error) {
 	v := newResolver(o, r, p)
 	l := &lock.Lock{APIVersion: lock.APIVersion, Recipe: lock.MapLocal(*r, v.movable)}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(parallel)
-	g.Go(func() error { return v.system(ctx, l) })
+	jobs := []job{{run: func(ctx context.Context) error { return v.system(ctx, l) }}}
 	for i, c := range r.Containers {
 		l.Containers = append(l.Containers, lock.Container{})
-		g.Go(func() (err error) {
+		jobs = append(jobs, job{run: func(ctx context.Context) (err error) {
 			l.Containers[i], err = v.container(ctx, i, c)
 			return err
-		})
+		}})
 	}
 	for i, m := range r.Models {
 		l.Models = append(l.Models, lock.File{})
-		g.Go(func() (err error) {
+		jobs = append(jobs, job{long: !local(m), run: func(ctx context.Context) (err error) {
 			l.Models[i], err = v.model(ctx, i, m)
 			return err
-		})
+		}})
 	}
 	for i, f := range r.Files {
 		if f.Source == "" {
@@ -84,12 +81,12 @@ func Resolve(ctx context.Context, r *recipe.Recipe, o Options, p progress.Func) 
 		}
 		n := len(l.Files)
 		l.Files = append(l.Files, lock.File{})
-		g.Go(func() (err error) {
+		jobs = append(jobs, job{run: func(ctx context.Context) (err error) {
 			l.Files[n], err = v.file(ctx, i, f)
 			return err
-		})
+		}})
 	}
-	if err := g.Wait(); err != nil {
+	if err := all(ctx, jobs); err != nil {
 		return nil, err
 	}
 	return l, setEpoch(l)

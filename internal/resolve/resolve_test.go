@@ -199,6 +199,42 @@ func TestBadRecipes(t *testing.T) {
 	}
 }
 
+// TestAllFaultsInOrder has something wrong in every part of a recipe: all of it is told, in the recipe's order, and a
+// model that would take for ever does not delay it.
+func TestAllFaultsInOrder(t *testing.T) {
+	a := newTestArchive(t)
+	o := testOptions(t, a)
+	a.setHook(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/slow.gguf" {
+			return false
+		}
+		<-r.Context().Done()
+		return true
+	})
+	for range 3 {
+		r := testRecipe(a)
+		r.Base.Packages = []string{"helo"}
+		r.Containers = []recipe.Container{{Name: "one", Image: recipe.Image{Archive: "none.tar"}}, {Name: "two", Image: recipe.Image{Layout: "none"}}}
+		r.Models = []recipe.Model{{Name: "slow", File: "slow.gguf", Source: a.url + "/slow.gguf"}, {Name: "gone", File: "gone.gguf", Source: "file:gone.gguf"}}
+		r.Files = []recipe.File{{Path: "/a", Source: "none.txt"}, {Path: "/b", Source: "none.txt"}}
+		_, err := Resolve(t.Context(), r, o, nil)
+		if fault.KindOf(err) != fault.Input {
+			t.Fatalf("kind %d of %v", fault.KindOf(err), err)
+		}
+		text := err.Error()
+		for _, want := range []string{`"helo"`, "container one", "container two", "model gone", "/a", "/b"} {
+			_, rest, ok := strings.Cut(text, want)
+			if !ok {
+				t.Fatalf("%q is missing, or in another place:\n%s", want, err)
+			}
+			text = rest
+		}
+		if strings.Contains(err.Error(), "slow") {
+			t.Errorf("the abandoned model is named:\n%s", err)
+		}
+	}
+}
+
 func TestUnreachableArchive(t *testing.T) {
 	a := newTestArchive(t)
 	o := testOptions(t, a)

@@ -67,6 +67,21 @@ func (d *Disk) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
+// Apart tells whether n bytes from off on lie in one piece of an inlay.
+func (d *Disk) Apart(off, n int64) bool {
+	i := sort.Search(len(d.pieces), func(i int) bool { return d.pieces[i].Off+d.pieces[i].Len > off })
+	return i < len(d.pieces) && d.pieces[i].Off <= off && off+n <= d.pieces[i].Off+d.pieces[i].Len
+}
+
+// Pieces lists the ranges that inlays fill, by their start.
+func (d *Disk) Pieces() []Extent {
+	var list []Extent
+	for _, p := range d.pieces {
+		list = append(list, p.Extent)
+	}
+	return list
+}
+
 // Extents yields the ranges of the first size bytes that may hold data, by their start; they may overlap. It moves
 // the file's offset.
 func (d *Disk) Extents(size int64) iter.Seq2[Extent, error] {

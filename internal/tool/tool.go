@@ -38,8 +38,7 @@ type Process struct {
 
 // Packages names the Debian and Ubuntu package that holds each program that agibake runs.
 var Packages = map[string]string{
-	"apt-get": "apt", "apt-cache": "apt", "gpgv": "gpgv", "dpkg": "dpkg", "dpkg-deb": "dpkg", "xz": "xz-utils",
-	"newuidmap": "uidmap", "newgidmap": "uidmap", "unshare": "util-linux", "chroot": "coreutils",
+	"apt-get": "apt", "gpgv": "gpgv", "xz": "xz-utils", "newuidmap": "uidmap", "newgidmap": "uidmap",
 	"qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils", "ssh": "openssh-client",
 }
 

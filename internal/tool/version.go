@@ -36,16 +36,14 @@ func Fit(ctx context.Context, name string) error {
 	if !known {
 		return nil
 	}
-	var out bytes.Buffer // in a plain environment: settings of the caller, such as APT_CONFIG, are not the question
-	err := Run(ctx, Cmd{Name: name, Args: []string{"--version"}, Env: []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8"}, Stdout: &out})
+	version, err := Version(ctx, name)
 	if err != nil {
-		return fmt.Errorf("ask for the version: %w", err)
+		return err
 	}
-	version := versionNumber.FindString(out.String())
 	switch {
 	case version == "":
 		return nil // a build of its own
-	case older(version, u.below):
+	case Older(version, u.below):
 		err = fmt.Errorf("%s %s is too old, %s is needed: %s", name, version, u.below, u.why)
 	case slices.Contains(u.bad, version):
 		err = fmt.Errorf("%s %s must not be used: %s", name, version, u.why)
@@ -55,8 +53,18 @@ func Fit(ctx context.Context, name string) error {
 	return fault.Hint(fault.Mark(fault.Missing, err), "sudo apt-get update && sudo apt-get install "+Packages[name])
 }
 
-// older compares versions of digits and dots. Nothing is older than "".
-func older(version, than string) bool {
+// Version asks a program for its version: digits and dots, or "" where it says none.
+func Version(ctx context.Context, name string) (string, error) {
+	var out bytes.Buffer // in a plain environment: settings of the caller, such as APT_CONFIG, are not the question
+	err := Run(ctx, Cmd{Name: name, Args: []string{"--version"}, Env: []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8"}, Stdout: &out})
+	if err != nil {
+		return "", fmt.Errorf("ask for the version: %w", err)
+	}
+	return versionNumber.FindString(out.String()), nil
+}
+
+// Older compares versions of digits and dots. Nothing is older than "".
+func Older(version, than string) bool {
 	if than == "" {
 		return false
 	}

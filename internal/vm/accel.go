@@ -44,3 +44,16 @@ func Accel(ctx context.Context) string {
 	}
 	return "tcg"
 }
+
+// processors is how many processors a guest may have here. Emulated by QEMU 6.2 (Ubuntu 22.04), a guest with several
+// stops for ever in its first call of the firmware that enters system management mode, which Secure Boot needs. QEMU
+// 7.2 and newer do not show this.
+func processors(ctx context.Context, o Options) int {
+	if o.Accel == "kvm" || o.Firmware != SecureBoot {
+		return o.CPUs
+	}
+	if version, err := tool.Version(ctx, qemu); err == nil && version != "" && tool.Older(version, "7.2") {
+		return 1
+	}
+	return o.CPUs
+}

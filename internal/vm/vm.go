@@ -47,6 +47,7 @@ type Record struct {
 	Name     string    `json:"name"`
 	Image    string    `json:"image"`
 	Pid      int       `json:"pid"`
+	CPUs     int       `json:"cpus"` // may be fewer than asked for: old emulators hang with several
 	Accel    string    `json:"accel"`
 	Firmware Firmware  `json:"firmware"`
 	Ports    []Forward `json:"ports"`
@@ -78,6 +79,7 @@ func Start(ctx context.Context, o Options) (*Machine, error) {
 	if o.Accel == "" {
 		o.Accel = Accel(ctx)
 	}
+	o.CPUs = processors(ctx, o)
 	if err := choosePorts(o.Forward); err != nil {
 		return nil, err
 	}
@@ -86,7 +88,7 @@ func Start(ctx context.Context, o Options) (*Machine, error) {
 		return nil, err
 	}
 	m := &Machine{dir: o.Dir, ended: make(chan struct{}), start: time.Now(),
-		Record: Record{Name: o.Name, Image: o.Image, Accel: o.Accel, Firmware: o.Firmware, Ports: o.Forward}}
+		Record: Record{Name: o.Name, Image: o.Image, CPUs: o.CPUs, Accel: o.Accel, Firmware: o.Firmware, Ports: o.Forward}}
 	if err := os.Remove(verdictPath(o.Dir)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}

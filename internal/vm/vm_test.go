@@ -75,3 +75,28 @@ func TestBackingNeedsADisk(t *testing.T) {
 		t.Errorf("an OVA without a disk gives %v", err)
 	}
 }
+
+// TestProcessorsOfOldEmulators pretends several versions of QEMU.
+func TestProcessorsOfOldEmulators(t *testing.T) {
+	bin := t.TempDir()
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	for _, c := range []struct {
+		version, accel string
+		firmware       Firmware
+		want           int
+	}{
+		{"6.2.0 (Debian 1:6.2+dfsg-2ubuntu6)", "tcg", SecureBoot, 1},
+		{"6.2.0", "kvm", SecureBoot, 4},
+		{"6.2.0", "tcg", UEFI, 4},
+		{"7.2.19 (Debian 1:7.2)", "tcg", SecureBoot, 4},
+		{"10.0.2", "tcg", SecureBoot, 4},
+	} {
+		script := "#!/bin/sh\necho 'QEMU emulator version " + c.version + "'\n"
+		if err := os.WriteFile(filepath.Join(bin, qemu), []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if got := processors(t.Context(), Options{CPUs: 4, Accel: c.accel, Firmware: c.firmware}); got != c.want {
+			t.Errorf("QEMU %s, %s, %s: %d processors, want %d", c.version, c.accel, c.firmware, got, c.want)
+		}
+	}
+}

@@ -40,6 +40,7 @@ func rules() []rule {
 		{"order", all, checkOrder},
 		{"tar-form", []string{vmware, virtualBox}, checkTar},
 		{"manifest", []string{vmware, virtualBox}, checkManifest},
+		{"certificate", []string{vmware, virtualBox}, checkCertificate},
 		{"ovf-1", []string{vmware}, checkVersion},
 		{"prefixes", []string{vmware, proxmox}, checkPrefixes},
 		{"system-type", []string{vmware}, checkSystemType},
@@ -80,8 +81,15 @@ func checkOrder(a *Archive) error {
 	if i := slices.Index(kinds, ".mf"); i >= 0 && i != 1 {
 		return errors.New("the manifest does not follow the descriptor")
 	}
-	if i := slices.Index(kinds, ".cert"); i >= 0 {
-		return errors.New("a certificate that the importer cannot check stops it")
+	if i := slices.Index(kinds, ".cert"); i >= 0 && (i != 2 || kinds[1] != ".mf") {
+		return errors.New("the certificate does not follow the manifest")
+	}
+	return nil
+}
+
+func checkCertificate(a *Archive) error {
+	if _, err := a.VerifySignature(); err != nil {
+		return fmt.Errorf("a certificate that is wrong stops the importer: %w", err)
 	}
 	return nil
 }

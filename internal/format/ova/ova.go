@@ -1,5 +1,5 @@
 // Package ova writes, reads and checks appliances in the Open Virtualization Format 1.1 (DMTF DSP0243) as one archive:
-// descriptor, manifest, streamOptimized disk, in this order.
+// descriptor, manifest, its signature where one is wanted, streamOptimized disk, in this order.
 package ova
 
 import (
@@ -21,10 +21,11 @@ type Spec struct {
 	Description  string
 	CPUs         int
 	MemoryMiB    int64
-	DiskCapacity int64 // bytes, a multiple of 1 MiB
-	UEFI         bool  // ask VMware for EFI firmware; the disk boots either way
-	SecureBoot   bool  // with UEFI: ask VMware to enforce Secure Boot
-	ModTime      int64 // of the files inside, in seconds since 1970
+	DiskCapacity int64   // bytes, a multiple of 1 MiB
+	UEFI         bool    // ask VMware for EFI firmware; the disk boots either way
+	SecureBoot   bool    // with UEFI: ask VMware to enforce Secure Boot
+	ModTime      int64   // of the files inside, in seconds since 1970
+	Signer       *Signer // signs the manifest; nil leaves the archive unsigned
 }
 
 var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]{0,60}$`)
@@ -112,23 +113,32 @@ func (v *Writer) head(size, populated int64, sum [sha256.Size]byte) ([]byte, err
 	manifest := fmt.Sprintf("SHA256(%s.ovf)= %x\nSHA256(%s)= %x\n", v.spec.base(), sha256.Sum256(doc), v.spec.diskName(), sum)
 	var b bytes.Buffer
 	t := tar.NewWriter(&b)
-	for _, f := range []struct {
-		name string
-		data []byte
-		size int64
-	}{
-		{v.spec.base() + ".ovf", doc, int64(len(doc))},
-		{v.spec.base() + ".mf", []byte(manifest), int64(len(manifest))},
-		{v.spec.diskName(), nil, size},
-	} {
-		if err := t.WriteHeader(v.tarHeader(f.name, f.size)); err != nil {
+	files := []member{{v.spec.base() + ".ovf", doc}, {v.spec.base() + ".mf", []byte(manifest)}}
+	if s := v.spec.Signer; s != nil {
+		cert, err := s.Cert(v.spec.base()+".mf", []byte(manifest))
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, member{v.spec.base() + ".cert", cert})
+	}
+	for _, f := range files {
+		if err := t.WriteHeader(v.tarHeader(f.name, int64(len(f.data)))); err != nil {
 			return nil, err
 		}
 		if _, err := t.Write(f.data); err != nil {
 			return nil, err
 		}
 	}
+	if err := t.WriteHeader(v.tarHeader(v.spec.diskName(), size)); err != nil {
+		return nil, err
+	}
 	return b.Bytes(), nil
+}
+
+// member is a file before the disk.
+type member struct {
+	name string
+	data []byte
 }
 
 // tarHeader returns a member's header. USTAR holds sizes below 8 GiB; beyond, only GNU's form is read everywhere.

@@ -33,6 +33,7 @@ type Archive struct {
 	Envelope   Envelope // the same, parsed
 	Manifest   []Digest // nil where there is none
 	rawMF      []byte
+	rawCert    []byte // the .cert file, nil where there is none
 	r          io.ReaderAt
 }
 
@@ -100,7 +101,8 @@ type Item struct {
 // ErrMagic is returned for a file that is no tar archive with an OVF descriptor.
 var ErrMagic = errors.New("no OVA archive")
 
-// Open reads the archive's directory, descriptor and manifest. It is at most 64 members, and 1 MiB each of text.
+// Open reads the archive's directory, descriptor, manifest and signature, the first of each. It is at most 64 members,
+// and 1 MiB each of text.
 func Open(r io.ReaderAt, size int64) (*Archive, error) {
 	const maxMembers, maxText = 64, 1 << 20
 	a := &Archive{r: r}
@@ -122,7 +124,7 @@ func Open(r io.ReaderAt, size int64) (*Archive, error) {
 		}
 		a.Members = append(a.Members, Member{h.Name, at, h.Size, h.Mode, h.Uid, h.Gid, h.Format})
 		kind := path.Ext(h.Name)
-		if kind != ".ovf" && kind != ".mf" {
+		if kind != ".ovf" && kind != ".mf" && kind != ".cert" {
 			continue
 		}
 		if h.Size > maxText {
@@ -132,10 +134,12 @@ func Open(r io.ReaderAt, size int64) (*Archive, error) {
 		if err != nil {
 			return nil, fmt.Errorf("ova: read %s: %w", h.Name, err)
 		}
-		if kind == ".mf" {
-			a.rawMF = text
-			a.Manifest = parseManifest(text)
-		} else if a.Descriptor == nil {
+		switch {
+		case kind == ".mf" && a.rawMF == nil:
+			a.rawMF, a.Manifest = text, parseManifest(text)
+		case kind == ".cert" && a.rawCert == nil:
+			a.rawCert = text
+		case kind == ".ovf" && a.Descriptor == nil:
 			a.Descriptor = text
 		}
 	}
@@ -196,8 +200,11 @@ func (a *Archive) Disk() (*Member, error) {
 }
 
 // Verify holds the manifest against the files: each file that the descriptor names, and the descriptor, must have a
-// SHA-256 line that is right. It reads the whole archive.
+// SHA-256 line that is right; so must the manifest's signature be, where there is one. It reads the whole archive.
 func (a *Archive) Verify(ctx context.Context) error {
+	if _, err := a.VerifySignature(); err != nil {
+		return fmt.Errorf("ova: %w", err)
+	}
 	want := []string{}
 	for _, m := range a.Members {
 		if path.Ext(m.Name) == ".ovf" {

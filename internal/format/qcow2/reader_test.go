@@ -80,7 +80,7 @@ func TestReadsWhatQEMUWrites(t *testing.T) {
 func ours(t testing.TB, want []byte, kind Compression) *os.File {
 	t.Helper()
 	f := create(t)
-	w, err := NewWriter(f, int64(len(want)), kind)
+	w, err := NewWriter(f, int64(len(want)), kind, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

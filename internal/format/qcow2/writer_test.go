@@ -49,7 +49,7 @@ func TestManyRefcountBlocks(t *testing.T) {
 	zero := make([]byte, ClusterSize)
 	for _, clusters := range []int64{refsInBlock - 8, refsInBlock - 7, refsInBlock - 6, refsInBlock - 5, refsInBlock - 4, refsInBlock, 2 * refsInBlock} {
 		f := create(t)
-		w, err := NewWriter(holes{f}, clusters*ClusterSize, Zstd)
+		w, err := NewWriter(holes{f}, clusters*ClusterSize, Zstd, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,7 +72,7 @@ func TestManyRefcountBlocks(t *testing.T) {
 func TestSizes(t *testing.T) {
 	for _, size := range []int64{512, ClusterSize, 512<<20 + 512, 40 << 40} {
 		f := create(t)
-		w, err := NewWriter(f, size, Deflate)
+		w, err := NewWriter(f, size, Deflate, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -82,14 +82,72 @@ func TestSizes(t *testing.T) {
 		check(t, f.Name())
 	}
 	for _, size := range []int64{-512, 0, 511, 1 << 60} {
-		if _, err := NewWriter(create(t), size, Zstd); err == nil {
+		if _, err := NewWriter(create(t), size, Zstd, nil); err == nil {
 			t.Errorf("size %d was taken", size)
 		}
 	}
 }
 
+// TestStoredClusters lays clusters out in advance, among others.
+func TestStoredClusters(t *testing.T) {
+	const all = 40
+	want := content(all * ClusterSize)
+	stored := []Range{{2, 3}, {5, 4}, {30, 10}}
+	f := create(t)
+	w, err := NewWriter(f, all*ClusterSize, Zstd, stored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := NewCompressor(Zstd, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := int64(StoredStart)
+	for n := range int64(all) {
+		cluster := want[n*ClusterSize : (n+1)*ClusterSize]
+		if n >= 2 && n < 9 || n >= 30 {
+			if w.Write(n, cluster, nil) == nil {
+				t.Errorf("cluster %d was taken twice", n)
+			}
+			if _, err := f.WriteAt(cluster, at); err != nil {
+				t.Fatal(err)
+			}
+			at += ClusterSize
+			continue
+		}
+		packed, err := c.Compress(nil, cluster)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Write(n, cluster, packed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	check(t, f.Name())
+	head := make([]byte, StoredStart)
+	if _, err := f.ReadAt(head, 0); err != nil || !bytes.Equal(head, w.Head()) {
+		t.Errorf("the head is not what was foretold (%v)", err)
+	}
+	m, err := openFile(t, f.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(want))
+	if _, err := m.ReadAt(got, 0); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the image holds something else (%v)", err)
+	}
+	for _, bad := range [][]Range{{{-1, 2}}, {{0, 0}}, {{39, 2}}, {{4, 4}, {7, 1}}, {{7, 1}, {4, 1}}, {{1, 1 << 62}}} {
+		if _, err := NewWriter(create(t), all*ClusterSize, Zstd, bad); err == nil {
+			t.Errorf("%v was taken", bad)
+		}
+	}
+}
+
 func TestWriteRefusesBadNumbers(t *testing.T) {
-	w, err := NewWriter(create(t), ClusterSize, Zstd)
+	w, err := NewWriter(create(t), ClusterSize, Zstd, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,238 @@
+package bake
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
+	"github.com/agibake/agibake/internal/artifact"
+	"github.com/agibake/agibake/internal/cas"
+	"github.com/agibake/agibake/internal/layer"
+	"github.com/agibake/agibake/internal/lock"
+	"github.com/agibake/agibake/internal/provenance"
+	"github.com/agibake/agibake/internal/recipe"
+	"github.com/agibake/agibake/internal/sbom"
+	"github.com/agibake/agibake/internal/tree"
+)
+
+// small is a lock whose local sources lie in dir.
+func small(dir string) *lock.Lock {
+	return &lock.Lock{
+		APIVersion: lock.APIVersion, Epoch: 1700000000,
+		Recipe: recipe.Recipe{APIVersion: recipe.APIVersion, Kind: recipe.Kind, Name: "saiga", Version: "1.0.0",
+			Models: []recipe.Model{{Name: "m", File: "m.gguf", Source: "file:" + dir + "/m.gguf"}}, Sign: &recipe.Sign{Key: dir + "/cosign.key"}},
+		System: lock.Packages{Distribution: "ubuntu", Release: "jammy", Packages: []lock.Package{{Name: "aa", Version: "1", Architecture: "amd64", URL: "http://archive.example/aa.deb", SHA256: strings.Repeat("ab", 32)}}},
+		Models: []lock.File{{Name: "m", Path: "m.gguf", Source: "file:" + dir + "/m.gguf", Size: 1, SHA256: strings.Repeat("cd", 32)}},
+	}
+}
+
+func file(t *testing.T, tr *tree.Tree, name, content string) {
+	t.Helper()
+	if err := tr.WriteFile(name, []byte(content), 0o644, 1700000000); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// assemble runs the last stages of a bake in a folder of its own, with a base, containers and configuration of a few
+// bytes and disks cut after 100 bytes, and returns the baked folder.
+func assemble(t *testing.T, jobs int, motd string) (string, *baker, *Report) {
+	t.Helper()
+	dir := t.TempDir()
+	store, err := cas.Open(filepath.Join(dir, "cache"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &baker{Options: Options{Jobs: jobs, Version: "1.2.3", Formats: []string{"qcow2", "raw"}, Compression: "zstd"}, store: store, self: "self", agid: self,
+		programs: []provenance.Program{{Name: "agibake", SHA256: strings.Repeat("01", 32)}, {Name: "agid", SHA256: strings.Repeat("02", 32)}}}
+	out, err := openOutput(filepath.Join(dir, "out"), "saiga-1.0.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.close()
+	system := tree.New()
+	file(t, system, "var/lib/dpkg/status", "Package: aa\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\n")
+	file(t, system, "usr/share/doc/aa/copyright", "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\nFiles: *\nLicense: Expat\n")
+	file(t, system, "usr/lib/large", strings.Repeat("0123456789", 400000))
+	base := &rootfsLayer{path: filepath.Join(dir, "base.tar"), key: "base"}
+	f, err := os.Create(base.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if base.diffID, err = layer.Write(t.Context(), f, system); err != nil {
+		t.Fatal(err)
+	}
+	if base.Layer, err = layer.Open(base.path); err != nil {
+		t.Fatal(err)
+	}
+	defer base.Close()
+	containers, configuration := tree.New(), tree.New()
+	file(t, containers, "var/lib/containerd/x", "image")
+	file(t, configuration, "etc/motd", motd)
+	layers, err := b.layers(t.Context(), out, base, []upper{{"containers", containers, "key of containers"}, {"configuration", configuration, ""}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	facts, err := b.facts(t.Context(), base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := small(dir)
+	if l.Models[0].SHA256, l.Models[0].Size, err = store.Put(t.Context(), strings.NewReader("m"), "", -1, nil); err != nil {
+		t.Fatal(err)
+	}
+	r := &Report{Name: "saiga", Version: "1.0.0", LockDigest: lock.Digest(l), Key: "key", Machine: Machine{CPUs: 1, Firmware: []string{"bios"}}}
+	for _, kind := range b.Formats {
+		name := "saiga-1.0.0." + kind
+		data := []byte(strings.Repeat(kind, 40))
+		path := filepath.Join(out.dir, name)
+		if err := os.WriteFile(path, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		sums, err := artifact.SumFile(t.Context(), bytes.NewReader(data), 150)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, _ := os.Stat(path)
+		r.Outputs = append(r.Outputs, Output{Format: kind, File: name, Size: sums.Size, SHA256: sums.SHA256, ModTime: info.ModTime().UnixNano(), sums: sums})
+	}
+	if err := b.appliance(t.Context(), l, out, r, layers, contents{system: facts}); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	return out.final, b, r
+}
+
+// blobs are the digests in the layout of a baked folder.
+func blobs(t *testing.T, dir string) []string {
+	t.Helper()
+	return strings.Fields(names(t, filepath.Join(dir, "oci", "blobs", "sha256")))
+}
+
+// TestApplianceIsReproducible bakes the same lock in two folders, with another umask and number of jobs.
+func TestApplianceIsReproducible(t *testing.T) {
+	first, _, r := assemble(t, 1, "hello")
+	old := unix.Umask(0o077)
+	defer unix.Umask(old)
+	second, _, r2 := assemble(t, 5, "hello")
+	if r.Index != r2.Index || r.Rootfs != r2.Rootfs {
+		t.Errorf("%s and %s", r.Index, r2.Index)
+	}
+	if diff := cmp.Diff(blobs(t, first), blobs(t, second)); diff != "" {
+		t.Error(diff)
+	}
+	for _, name := range []string{"oci/index.json", "oci/oci-layout", "SHA256SUMS"} {
+		a, _ := os.ReadFile(filepath.Join(first, name))
+		b, _ := os.ReadFile(filepath.Join(second, name))
+		if len(a) == 0 || !bytes.Equal(a, b) {
+			t.Errorf("%s differs", name)
+		}
+	}
+	for _, blob := range blobs(t, first) {
+		data, err := os.ReadFile(filepath.Join(first, "oci", "blobs", "sha256", blob))
+		if err != nil || digest.FromBytes(data).Encoded() != blob {
+			t.Errorf("blob %s, %v", blob, err)
+		}
+		if bytes.Contains(data, []byte(filepath.Dir(filepath.Dir(first)))) {
+			t.Errorf("blob %s tells of the folder:\n%.2000s", blob, data)
+		}
+	}
+}
+
+// TestApplianceHolds reads a baked folder back: appliance, SBOM and provenance.
+func TestApplianceHolds(t *testing.T) {
+	dir, _, r := assemble(t, 2, "hello")
+	l, a, err := artifact.OpenFolder(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(a.Index.Digest) != r.Index || len(a.RootfsLayers) != 3 || len(a.Disks) != 2 || len(a.Disks[0].Parts) != 2 || len(a.Disks[1].Parts) != 1 {
+		t.Errorf("%+v", a)
+	}
+	raw, err := artifact.ReadBlob(t.Context(), l, a.Lock, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside, err := lock.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lock.Digest(inside) != r.LockDigest || digest.FromBytes(raw).Encoded() != r.LockDigest {
+		t.Errorf("the lock inside has digest %s, the bake's %s: %v", lock.Digest(inside), r.LockDigest, err)
+	}
+	bill, err := sbom.Read(t.Context(), l, a.Index.Digest)
+	if err != nil || !strings.Contains(string(bill), `"licenseDeclared":"MIT"`) {
+		t.Errorf("%s, %v", bill, err)
+	}
+	statement, err := provenance.Read(t.Context(), l, a.Index.Digest)
+	var s provenance.Statement
+	if err == nil {
+		err = json.Unmarshal(statement, &s)
+	}
+	if err != nil || len(s.Subject) != 4 || s.Subject[0].Digest["sha256"] != a.Index.Digest.Encoded() {
+		t.Errorf("%s, %v", statement, err)
+	}
+	if !r.stands(t.Context(), dir) {
+		t.Error("what was just baked does not stand")
+	}
+	path, _ := l.Path(a.RootfsLayers[0].Digest)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if r.stands(t.Context(), dir) {
+		t.Error("it stands without a layer")
+	}
+}
+
+// TestOneChangedFile keeps every layer but the last.
+func TestOneChangedFile(t *testing.T) {
+	first, b, _ := assemble(t, 2, "hello")
+	second, _, _ := assemble(t, 2, "other")
+	_, a1, err := artifact.OpenFolder(t.Context(), first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, a2, err := artifact.OpenFolder(t.Context(), second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range a1.RootfsLayers {
+		if same := a1.RootfsLayers[i].Digest == a2.RootfsLayers[i].Digest; same != (i < 2) {
+			t.Errorf("layer %d is the same: %v", i, same)
+		}
+	}
+	// What was compressed once is not compressed again.
+	base := &rootfsLayer{path: "/nowhere", diffID: "", key: "base"}
+	for _, s := range b.stages {
+		if s.Name == "layers" && s.Cached {
+			t.Error("the first bake took its layers from a cache")
+		}
+	}
+	entries, _ := os.ReadDir(filepath.Join(filepath.Dir(filepath.Dir(first)), "cache", "stages", "packed"))
+	folders := 0
+	for _, e := range entries {
+		if e.IsDir() {
+			folders++
+		}
+	}
+	if folders != 2 {
+		t.Errorf("%d layers cached, want base and containers", folders)
+	}
+	if _, _, err := b.packBase(t.Context(), base); err == nil {
+		t.Error("an unknown base was packed from nowhere")
+	}
+}

@@ -1,0 +1,138 @@
+package bake
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/agibake/agibake/internal/artifact"
+	"github.com/agibake/agibake/internal/layer"
+	"github.com/agibake/agibake/internal/lock"
+	"github.com/agibake/agibake/internal/preload"
+	"github.com/agibake/agibake/internal/tree"
+)
+
+// upper is a layer of the rootfs image over the base system.
+type upper struct {
+	comment string
+	tree    *tree.Tree
+	key     string // of everything that the tree is made of; "" for one that is made anew each time
+}
+
+// packedFile is a layer in its compressed form, packedInfo what is known of it.
+const (
+	packedFile = "layer.tar.gz"
+	packedInfo = "layer.json"
+)
+
+// layers compresses the layers of the rootfs image. A layer whose content is known by a key is compressed once.
+func (b *baker) layers(ctx context.Context, out *output, base *rootfsLayer, uppers []upper) ([]artifact.LayerFile, error) {
+	var list []artifact.LayerFile
+	err := b.timed("layers", func() (bool, error) {
+		cached := true
+		f, hit, err := b.packBase(ctx, base)
+		if err != nil {
+			return false, err
+		}
+		cached = cached && hit
+		list = append(list, f)
+		for _, u := range uppers {
+			write := func(w io.Writer) (string, error) { return layer.Write(ctx, w, u.tree) }
+			f, hit := artifact.LayerFile{}, false
+			if u.key != "" {
+				f, hit, err = b.packOnce(ctx, u.comment, u.key, write)
+			} else {
+				dir := filepath.Join(out.work, u.comment)
+				f, err = b.pack(ctx, dir, u.comment, write)
+			}
+			if err != nil {
+				return false, err
+			}
+			cached = cached && hit
+			list = append(list, f)
+		}
+		return cached, nil
+	})
+	return list, err
+}
+
+// packBase compresses the base system, unless it is already being or was.
+func (b *baker) packBase(ctx context.Context, base *rootfsLayer) (artifact.LayerFile, bool, error) {
+	return b.packOnce(ctx, "base system", base.diffID, func(w io.Writer) (string, error) {
+		f, err := os.Open(base.path)
+		if err != nil {
+			return "", err
+		}
+		_, err = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{f}, make([]byte, 1<<20))
+		return base.diffID, errors.Join(err, f.Close())
+	})
+}
+
+// packOnce is pack with the result in the cache.
+func (b *baker) packOnce(ctx context.Context, comment, key string, write func(io.Writer) (string, error)) (artifact.LayerFile, bool, error) {
+	key = b.key("packed layer", comment, key)
+	dir, hit := b.store.Stage("packed", key)
+	if !hit {
+		var err error
+		dir, err = b.store.PutStage(ctx, "packed", key, func(dir string) error {
+			f, err := b.pack(ctx, dir, comment, write)
+			if err != nil {
+				return err
+			}
+			f.Path = ""
+			data, err := json.Marshal(f)
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(dir, packedInfo), data, 0o644)
+		})
+		if err != nil {
+			return artifact.LayerFile{}, false, err
+		}
+	}
+	var f artifact.LayerFile
+	data, err := os.ReadFile(filepath.Join(dir, packedInfo))
+	if err == nil {
+		err = json.Unmarshal(data, &f)
+	}
+	f.Path = filepath.Join(dir, packedFile)
+	return f, hit, err
+}
+
+// pack compresses the tar that write writes into dir. write returns the tar's diff ID.
+func (b *baker) pack(ctx context.Context, dir, comment string, write func(io.Writer) (string, error)) (artifact.LayerFile, error) {
+	b.progress.Step("layers", comment)
+	l := artifact.LayerFile{Path: filepath.Join(dir, packedFile), MediaType: v1.MediaTypeImageLayerGzip, Comment: comment}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return l, err
+	}
+	f, err := os.Create(l.Path)
+	if err != nil {
+		return l, err
+	}
+	defer f.Close()
+	z := layer.NewGzipWriter(ctx, f, b.Jobs)
+	l.DiffID, err = write(z)
+	if err := errors.Join(z.Close(), err); err != nil {
+		return l, fmt.Errorf("pack the layer %s: %w", comment, err)
+	}
+	l.Digest, l.Size = z.Digest(), z.Size()
+	return l, errors.Join(f.Sync(), f.Close())
+}
+
+// imagesKey names everything that the layer of the placed images depends on.
+func (b *baker) imagesKey(l *lock.Lock, images []preload.Image) string {
+	parts := []string{"containers", strconv.FormatInt(l.Epoch, 10)}
+	for _, i := range images {
+		parts = append(parts, i.Reference, i.ManifestType, string(digest.FromBytes(i.Manifest)))
+	}
+	return b.key(parts...)
+}
