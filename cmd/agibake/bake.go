@@ -10,21 +10,32 @@ import (
 
 	"github.com/agibake/agibake/internal/bake"
 	"github.com/agibake/agibake/internal/format"
+	"github.com/agibake/agibake/internal/sign"
 )
 
 func newBake(a *app) *cobra.Command {
 	o := bake.Options{}
+	f := &bakeFlags{}
 	c := &cobra.Command{
-		Use:   "bake RECIPE",
+		Use:   "bake RECIPE|--inputs REF",
 		Short: "Make the appliance's disk images from a recipe",
 		Long: `Resolve the recipe, download what it needs, build the system and write DIR/NAME-VERSION/ with the disk
-images, the rootfs as an OCI layout, SHA256SUMS and bake.json. What was built before is not built again.`,
+images, the appliance as an OCI layout, SHA256SUMS and bake.json. What was built before is not built again.
+With --inputs, what "push --inputs" stored with an appliance in a registry takes the place of the archives; without a
+recipe that appliance is baked again from its own lock, once its signature is proven as in verify.`,
 		Example: `  agibake bake recipes/demo.yaml
   agibake bake recipes/demo.yaml --format qcow2,ova -o /srv/images --offline`,
-		Args: cobra.ExactArgs(1),
+		Args: func(c *cobra.Command, args []string) error {
+			if f.inputs != "" && len(args) == 0 {
+				return nil
+			}
+			return cobra.ExactArgs(1)(c, args)
+		},
 		RunE: func(c *cobra.Command, args []string) error {
-			o.Recipe = args[0]
-			return a.bake(c.Context(), c, o)
+			if len(args) > 0 {
+				o.Recipe = args[0]
+			}
+			return a.bake(c.Context(), c, f, o)
 		},
 	}
 	c.Flags().StringVarP(&o.Out, "out", "o", "out", "`FOLDER` that receives NAME-VERSION/")
@@ -34,11 +45,47 @@ images, the rootfs as an OCI layout, SHA256SUMS and bake.json. What was built be
 	setFlag(c, &o.Set)
 	c.Flags().IntVarP(&o.Jobs, "jobs", "j", 0, "`N` parallel workers; one a processor by default")
 	c.Flags().StringVar(&o.Agid, "agid", "", "`FILE` with the agent's program; the one beside agibake by default")
+	c.Flags().StringVar(&f.inputs, "inputs", "", "`REF` of an appliance whose inputs were stored")
+	f.trust.flags(c)
+	f.at.flags(c)
+	passwordFile(c, &f.password)
 	c.Flags().BoolVar(&a.jsonOut, "json", false, "print bake.json on stdout")
 	return c
 }
 
-func (a *app) bake(ctx context.Context, c *cobra.Command, o bake.Options) error {
+// bakeFlags are those of bake that are no bake.Options.
+type bakeFlags struct {
+	inputs, password string
+	at               registryFlags
+	trust            trustFlags
+}
+
+// given fills in the stored inputs of an appliance and, where there is no recipe, its lock.
+func (a *app) given(ctx context.Context, c *cobra.Command, f *bakeFlags, o *bake.Options) error {
+	if f.inputs == "" {
+		return nil
+	}
+	p, err := f.at.open(ctx, f.inputs)
+	if err != nil {
+		return err
+	}
+	if o.Recipe == "" {
+		policy, err := f.trust.load(c)
+		if err != nil {
+			return err
+		}
+		if _, err := a.judge(ctx, p, policy); err != nil {
+			return err
+		}
+		if o.Lock, err = bake.ReadLock(ctx, p.store, p.appliance); err != nil {
+			return err
+		}
+	}
+	o.Inputs, err = storedInputs(ctx, p, true)
+	return err
+}
+
+func (a *app) bake(ctx context.Context, c *cobra.Command, f *bakeFlags, o bake.Options) error {
 	for _, f := range o.Formats {
 		if !slices.Contains(format.Kinds, format.Kind(f)) {
 			return usage(c, fmt.Errorf("--format %q: not raw, qcow2, vmdk or ova", f))
@@ -48,6 +95,10 @@ func (a *app) bake(ctx context.Context, c *cobra.Command, o bake.Options) error 
 		return usage(c, fmt.Errorf("--compression %q: not zstd or zlib", o.Compression))
 	}
 	o.Version = version
+	o.OpenKey = func(path string) (*sign.Key, error) { return a.openKey(ctx, path, f.password) }
+	if err := a.given(ctx, c, f, &o); err != nil {
+		return err
+	}
 	p, done := a.progress()
 	r, dir, err := bake.Run(ctx, o, p)
 	done()

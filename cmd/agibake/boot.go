@@ -7,11 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/agibake/agibake/internal/bake"
+	"github.com/agibake/agibake/internal/artifact"
+	"github.com/agibake/agibake/internal/cas"
 	"github.com/agibake/agibake/internal/fault"
 	"github.com/agibake/agibake/internal/vm"
 	"github.com/agibake/agibake/internal/wire"
@@ -27,16 +29,19 @@ type bootFlags struct {
 	interactive, detach, offline      bool
 	cpus                              int
 	memory, disk                      string
+	at                                registryFlags
+	trust                             trustFlags
 }
 
 func newBoot(a *app) *cobra.Command {
 	f := &bootFlags{}
 	c := &cobra.Command{
-		Use:   "boot IMAGE|DIR",
+		Use:   "boot IMAGE|DIR|REF",
 		Short: "Start an appliance in QEMU and report its self-test",
 		Long: `Start a baked appliance in QEMU and wait for the verdict of its self-test.
 The image is never written: each run gets a disk of its own over it. A run with --name keeps its
-disk, so that the next one with that name goes on where it stopped.`,
+disk, so that the next one with that name goes on where it stopped.
+An appliance in a registry is verified and fetched first, with a key or a policy as in verify.`,
 		Example: `  agibake boot out/demo-1.0.0
   agibake boot out/demo-1.0.0 --firmware secureboot
   agibake boot out/demo-1.0.0 --name mind --detach && agibake boot --stop mind`,
@@ -55,6 +60,8 @@ disk, so that the next one with that name goes on where it stopped.`,
 	c.Flags().StringVar(&f.memory, "memory", "", "memory `SIZE`, e.g. 4GiB; the recipe's by default")
 	c.Flags().StringVar(&f.disk, "disk", "", "a larger disk `SIZE`, e.g. 40GiB; the image's by default")
 	c.Flags().StringVar(&f.uuid, "uuid", "", "the machine's DMI `UUID`, as a hypervisor would give it")
+	f.trust.flags(c)
+	f.at.flags(c)
 	c.Flags().BoolVar(&a.jsonOut, "json", false, "print one JSON document")
 	return c
 }
@@ -74,7 +81,12 @@ func (a *app) boot(ctx context.Context, c *cobra.Command, f *bootFlags, args []s
 	case f.detach && f.interactive:
 		return usage(c, errors.New("--detach and --interactive exclude each other"))
 	}
-	o, err := bootOptions(c, f, args[0])
+	image, release, err := a.local(ctx, c, f, args[0])
+	if err != nil {
+		return err
+	}
+	defer release()
+	o, err := bootOptions(ctx, c, f, image)
 	if err != nil {
 		return err
 	}
@@ -89,8 +101,60 @@ func (a *app) boot(ctx context.Context, c *cobra.Command, f *bootFlags, args []s
 	return a.runMachine(ctx, o, f)
 }
 
-// bootOptions fills in what the image's bake.json knows.
-func bootOptions(c *cobra.Command, f *bootFlags, image string) (vm.Options, error) {
+// local returns the image or folder that a reference means on this machine; what lies in a registry is verified and
+// fetched. The folder stands until release is called, or as long as a named machine that uses it.
+func (a *app) local(ctx context.Context, c *cobra.Command, f *bootFlags, reference string) (image string, release func(), err error) {
+	release = func() {}
+	if _, err := os.Lstat(reference); err == nil || !isRegistry(reference) {
+		return reference, release, nil
+	}
+	policy, err := f.trust.load(c)
+	if err != nil {
+		return "", nil, err
+	}
+	p, err := f.at.openRemote(ctx, reference)
+	if err != nil {
+		return "", nil, err
+	}
+	disk, ok := bootDisk(p.appliance)
+	if !ok {
+		return "", nil, fault.Mark(fault.Input, fmt.Errorf("%s %s has no disk image", p.appliance.Name, p.appliance.Version))
+	}
+	if _, err := a.judge(ctx, p, policy); err != nil {
+		return "", nil, err
+	}
+	a.warnTag(p)
+	var folder string
+	if f.name != "" {
+		if folder, err = machineDir(f.name); err != nil {
+			return "", nil, usage(c, err)
+		}
+		folder = filepath.Join(folder, "appliance")
+	} else {
+		store, err := cas.OpenDefault()
+		if err != nil {
+			return "", nil, err
+		}
+		release = func() { store.Close() }
+		folder = filepath.Join(store.Dir(), "stages", "pulled")
+	}
+	folder = filepath.Join(folder, p.appliance.Index.Digest.Encoded())
+	_, err = a.fetch(ctx, p, folder, []string{disk.Format})
+	return folder, release, err
+}
+
+// bootDisk is the disk that boots fastest, by preference.
+func bootDisk(a *artifact.Appliance) (artifact.Disk, bool) {
+	for _, format := range []string{"qcow2", "raw", "vmdk", "ova"} {
+		if d, ok := a.Disk(format); ok {
+			return d, true
+		}
+	}
+	return artifact.Disk{}, false
+}
+
+// bootOptions fills in what the appliance says of the machine that it wants.
+func bootOptions(ctx context.Context, c *cobra.Command, f *bootFlags, image string) (vm.Options, error) {
 	o := vm.Options{Image: image, Name: f.name, Firmware: vm.Firmware(f.firmware), Accel: f.accel, Interactive: f.interactive,
 		Detach: f.detach, Offline: f.offline, UUID: f.uuid, CPUs: 2, Memory: 2 << 30}
 	agent := 8443
@@ -102,19 +166,18 @@ func bootOptions(c *cobra.Command, f *bootFlags, image string) (vm.Options, erro
 	if info.IsDir() {
 		dir = image
 	}
-	report, err := bake.ReadReport(dir)
+	_, x, err := artifact.OpenFolder(ctx, dir)
 	switch {
 	case err == nil:
-		o.CPUs, o.Memory, agent = report.Machine.CPUs, report.Machine.Memory, report.Machine.Agent
+		m := x.Config.Machine
+		o.CPUs, o.Memory, agent = m.CPUs, m.Memory, m.Agent
 	case info.IsDir():
-		return o, fault.Hint(err, "give a disk image, or the folder NAME-VERSION that bake wrote")
+		return o, fault.Hint(err, "give a disk image, or the folder NAME-VERSION that bake or pull wrote")
 	}
 	if info.IsDir() {
-		out, ok := report.Image()
-		if !ok {
-			return o, fault.Mark(fault.Input, fmt.Errorf("%s: holds no disk image", image))
+		if o.Image, err = diskFile(x, image); err != nil {
+			return o, err
 		}
-		o.Image = filepath.Join(dir, out.File)
 	}
 	if f.cpus > 0 {
 		o.CPUs = f.cpus
@@ -133,6 +196,20 @@ func bootOptions(c *cobra.Command, f *bootFlags, image string) (vm.Options, erro
 		}
 	}
 	return o, nil
+}
+
+// diskFile is the disk of an appliance, in its folder, that boots fastest.
+func diskFile(x *artifact.Appliance, dir string) (string, error) {
+	there := *x
+	there.Disks = slices.DeleteFunc(slices.Clone(x.Disks), func(d artifact.Disk) bool {
+		_, err := os.Stat(filepath.Join(dir, d.File))
+		return err != nil
+	})
+	d, ok := bootDisk(&there)
+	if !ok {
+		return "", fault.Mark(fault.Input, fmt.Errorf("%s: holds no disk image", dir))
+	}
+	return filepath.Join(dir, d.File), nil
 }
 
 func (a *app) runMachine(ctx context.Context, o vm.Options, f *bootFlags) error {

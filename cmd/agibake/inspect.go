@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -13,15 +15,19 @@ import (
 
 func newInspect(a *app) *cobra.Command {
 	var o inspect.Options
+	var at registryFlags
 	packages := false
 	c := &cobra.Command{
-		Use:   "inspect IMAGE|DIR",
-		Short: "Say what is inside a disk image or a baked folder",
+		Use:   "inspect IMAGE|DIR|REF",
+		Short: "Say what is inside a disk image, a folder or an appliance",
 		Long: "Say what is inside a disk image (raw, qcow2, VMDK, OVA; ours or foreign) or a folder that bake wrote:\n" +
 			"format, partitions, file systems, operating system, packages, OVF facts, and whether digests hold.\n" +
 			"Nothing is mounted and nothing is run.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if ref := args[0]; strings.HasPrefix(ref, "oci:") || isRegistry(ref) && !exists(ref) {
+				return a.describe(c.Context(), &at, ref)
+			}
 			report, done := a.progress()
 			info, err := os.Stat(args[0])
 			if err != nil {
@@ -39,8 +45,22 @@ func newInspect(a *app) *cobra.Command {
 	}
 	c.Flags().BoolVar(&o.SkipDigests, "no-digest", false, "do not read whole files to check their digests")
 	c.Flags().BoolVar(&packages, "packages", false, "list the installed packages")
+	at.flags(c)
 	c.Flags().BoolVar(&a.jsonOut, "json", false, "print one JSON document")
 	return c
+}
+
+// describe shows an appliance that is not in a baked folder, by its documents.
+func (a *app) describe(ctx context.Context, at *registryFlags, reference string) error {
+	p, err := at.open(ctx, reference)
+	if err != nil {
+		return err
+	}
+	d, err := inspect.Describe(ctx, p.store, p.appliance)
+	return a.show(d, d != nil, err, func() {
+		fmt.Fprintln(a.stdout, clean(reference))
+		a.printArtifact(d)
+	})
 }
 
 // show prints a report, also one that comes with an error.
@@ -74,10 +94,12 @@ func (a *app) heading(form string, args ...any) {
 
 func (a *app) printFolder(d *inspect.Folder, packages bool) {
 	fmt.Fprintln(a.stdout, clean(d.Path))
-	a.fact("appliance", "%s %s", d.Bake.Name, d.Bake.Version)
-	a.fact("lock", "%s", d.Bake.LockDigest)
-	if d.Layout {
-		a.fact("OCI layout", "oci/, rootfs %s", d.Bake.Rootfs)
+	switch {
+	case d.OCI != nil:
+		a.printArtifact(d.OCI)
+	case d.Bake != nil:
+		a.fact("appliance", "%s %s", d.Bake.Name, d.Bake.Version)
+		a.fact("lock", "%s", d.Bake.LockDigest)
 	}
 	a.heading("Files")
 	for _, f := range d.Files {
@@ -86,6 +108,27 @@ func (a *app) printFolder(d *inspect.Folder, packages bool) {
 	if d.Image != nil {
 		fmt.Fprintln(a.stdout)
 		a.printImage(d.Image, packages)
+	}
+}
+
+func (a *app) printArtifact(d *inspect.Artifact) {
+	a.fact("appliance", "%s %s of %s", d.Name, d.Version, d.Created.Format(time.DateTime+" UTC"))
+	a.fact("digest", "%s", d.Digest)
+	a.fact("lock", "%s", d.LockDigest)
+	a.fact("machine", "%d processors, %s, %s", d.Machine.CPUs, size(d.Machine.Memory), strings.Join(d.Machine.Firmware, ", "))
+	a.heading("Rootfs image %s", d.Rootfs)
+	for _, l := range d.Layers {
+		fmt.Fprintf(a.stdout, "  %-16s %10s  %.19s…\n", clean(l.Comment), size(l.Size), l.Digest)
+	}
+	a.heading("Disks")
+	for _, k := range d.Disks {
+		fmt.Fprintf(a.stdout, "  %-32s %10s  sha256:%.12s… in %d\n", k.File, size(k.Size), k.SHA256, k.Parts)
+	}
+	if len(d.Attached) > 0 {
+		a.heading("Attached; agibake verify says whose they are")
+	}
+	for _, t := range d.Attached {
+		fmt.Fprintf(a.stdout, "  %-32s %.19s…\n", clean(t.Kind), t.Digest)
 	}
 }
 

@@ -266,7 +266,7 @@ func (k *Disk) parts() error {
 		if p.MediaType != TypeDisk(k.Format) || p.Size == 0 || p.Size > full || i < n-1 && p.Size != full {
 			return fmt.Errorf("part %d is a %.80q of %d bytes", i+1, p.MediaType, p.Size)
 		}
-		if title := p.Annotations[v1.AnnotationTitle]; title != partName(k.File, i, n) {
+		if title := p.Annotations[v1.AnnotationTitle]; title != PartName(k.File, i, n) {
 			return fmt.Errorf("part %d has the title %.80q", i+1, title)
 		}
 		k.Size += p.Size

@@ -86,7 +86,14 @@ func Assemble(ctx context.Context, l *Layout, s ApplianceSpec) (Assembled, error
 	if err := l.PutManifest(ctx, index, raw, c.Version); err != nil {
 		return a, err
 	}
-	return a, l.list(ctx, rootfs, c.Version+"-rootfs")
+	return a, l.list(ctx, rootfs, rootfsTag(c.Version))
+}
+
+func rootfsTag(version string) string { return version + "-rootfs" }
+
+// NameRootfs lets index.json list the rootfs image of an appliance as Assemble does.
+func (l *Layout) NameRootfs(ctx context.Context, a *Appliance) error {
+	return l.list(ctx, a.Rootfs, rootfsTag(a.Version))
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
@@ -97,7 +104,7 @@ func (l *Layout) putDisk(ctx context.Context, f DiskFile) (v1.Descriptor, error)
 		v1.AnnotationTitle: name, AnnotationDiskSHA256: f.SHA256, AnnotationDiskSize: strconv.FormatInt(f.Size, 10)}}
 	for i, p := range f.Parts {
 		d := v1.Descriptor{MediaType: kind, Digest: digest.NewDigestFromEncoded(digest.SHA256, p.SHA256), Size: p.Size,
-			Annotations: map[string]string{v1.AnnotationTitle: partName(name, i, len(f.Parts))}}
+			Annotations: map[string]string{v1.AnnotationTitle: PartName(name, i, len(f.Parts))}}
 		if _, err := Hex(d.Digest); err != nil {
 			return d, err
 		}
@@ -114,12 +121,17 @@ func (l *Layout) putDisk(ctx context.Context, f DiskFile) (v1.Descriptor, error)
 	return l.putArtifact(ctx, kind, m)
 }
 
-// partName is the title of a disk's part number i of n, from 0.
-func partName(file string, i, n int) string {
+// PartName is the title of a file's part number i of n, from 0.
+func PartName(file string, i, n int) string {
 	if n == 1 {
 		return file
 	}
 	return fmt.Sprintf("%s.part-%03d", file, i+1)
+}
+
+// PutArtifact adds a manifest with an artifactType over blobs that are there or provided.
+func (l *Layout) PutArtifact(ctx context.Context, kind string, layers []v1.Descriptor) (v1.Descriptor, error) {
+	return l.putArtifact(ctx, kind, v1.Manifest{Layers: layers})
 }
 
 // putArtifact adds the manifest of what is no image, with an empty config unless it has one, and describes it as an

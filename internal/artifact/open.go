@@ -12,16 +12,26 @@ import (
 	"github.com/agibake/agibake/internal/fault"
 )
 
-// OpenFolder opens the one appliance in the folder that a bake wrote: the layout oci/, with the disks that stand beside
-// it. What is wrong with it shows as with OpenAppliance.
+// OpenFolder opens the one appliance in the folder that a bake or a pull wrote: the layout oci/, with the disks that stand
+// beside it. What is wrong with it shows as with OpenAppliance.
 func OpenFolder(ctx context.Context, dir string) (*Layout, *Appliance, error) {
 	l, err := OpenLayout(filepath.Join(dir, "oci"))
 	if err != nil {
 		return nil, nil, err
 	}
+	a, err := l.OnlyAppliance(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	l.ProvideDisks(a, dir)
+	return l, a, nil
+}
+
+// OnlyAppliance opens the one appliance of a layout, whatever it is called there.
+func (l *Layout) OnlyAppliance(ctx context.Context) (*Appliance, error) {
 	x, err := l.Index(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	var a *Appliance
 	for _, d := range x.Manifests {
@@ -33,18 +43,17 @@ func OpenFolder(ctx context.Context, dir string) (*Layout, *Appliance, error) {
 			continue
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", dir, err)
+			return nil, err
 		}
 		if a != nil {
-			return nil, nil, fault.Mark(fault.Input, fmt.Errorf("%s: more than one appliance", dir))
+			return nil, fault.Hint(fault.Mark(fault.Input, errors.New("more than one appliance")), "name one by its tag: oci:FOLDER:TAG")
 		}
 		a = next
 	}
 	if a == nil {
-		return nil, nil, fmt.Errorf("%s: %w", dir, ErrNoAppliance)
+		return nil, ErrNoAppliance
 	}
-	l.ProvideDisks(a, dir)
-	return l, a, nil
+	return a, nil
 }
 
 // ProvideDisks lets the layout find parts of a's disks that it does not hold in the files of dir: see Provide.

@@ -20,7 +20,9 @@ const (
 	TypeLock      = "application/vnd.agibake.lock.v1+yaml"
 	TypeSPDX      = "application/spdx+json"
 	TypeInToto    = "application/vnd.in-toto+json"
-	typeDisk      = "application/vnd.agibake.disk.v1." // and the format
+	TypeInputs    = "application/vnd.agibake.inputs.v1+json" // the pinned inputs of a lock
+	TypeInput     = "application/vnd.agibake.input.v1"       // one of them, or a part of it
+	typeDisk      = "application/vnd.agibake.disk.v1."       // and the format
 )
 
 // Annotations beside those of the image-spec.
@@ -28,6 +30,7 @@ const (
 	AnnotationLock          = "org.agibake.lock"        // lock digest, hex
 	AnnotationDiskSHA256    = "org.agibake.disk.sha256" // of the whole file, hex
 	AnnotationDiskSize      = "org.agibake.disk.size"   // of the whole file, bytes in decimal
+	AnnotationInput         = "org.agibake.input"       // what an input is, for a person
 	AnnotationPredicateType = "in-toto.io/predicate-type"
 )
 

@@ -22,28 +22,38 @@ import (
 	"github.com/agibake/agibake/internal/progress"
 	"github.com/agibake/agibake/internal/provenance"
 	"github.com/agibake/agibake/internal/recipe"
+	"github.com/agibake/agibake/internal/resolve"
 	"github.com/agibake/agibake/internal/rootfs"
 	"github.com/agibake/agibake/internal/sbom"
+	"github.com/agibake/agibake/internal/sign"
 	"github.com/agibake/agibake/internal/tree"
 )
 
 // Options says what to bake, and where to.
 type Options struct {
-	Recipe      string            // path of the recipe
-	Set         map[string]string // values for ${NAME}
-	Out         string            // folder that receives NAME-VERSION/
-	Formats     []string          // replaces the recipe's outputs when not empty
-	Compression string            // of qcow2: "zstd" (also "") or "zlib"
-	Offline     bool              // only cached inputs
-	Agid        string            // the agent's binary; "" is the one beside this program
-	Jobs        int               // parallel workers; 0 is one per processor
-	Version     string            // of agibake, for the SBOM and the provenance
+	Recipe      string                               // path of the recipe; "" with Lock
+	Lock        *lock.Lock                           // of an appliance that is baked again, with its recipe; local sources come from the cache or Inputs
+	Inputs      resolve.Inputs                       // where inputs come from before anything else; may be nil
+	Set         map[string]string                    // values for ${NAME}
+	Out         string                               // folder that receives NAME-VERSION/
+	Formats     []string                             // replaces the recipe's outputs when not empty
+	Compression string                               // of qcow2: "zstd" (also "") or "zlib"
+	Offline     bool                                 // only cached inputs
+	Stages      string                               // another folder for the results of stages: nothing that was built before counts
+	Agid        string                               // the agent's binary; "" is the one beside this program
+	Jobs        int                                  // parallel workers; 0 is one per processor
+	Version     string                               // of agibake, for the SBOM and the provenance
+	OpenKey     func(path string) (*sign.Key, error) // opens the key that a recipe signs with; nil signs nothing
 }
 
 // Run bakes and returns the report, which also stands in the folder, and that folder.
 func Run(ctx context.Context, o Options, p progress.Func) (*Report, string, error) {
 	began := time.Now()
-	r, err := recipe.Parse(o.Recipe, recipe.Options{Set: o.Set, Getenv: os.LookupEnv})
+	r, err := o.recipe()
+	if err != nil {
+		return nil, "", err
+	}
+	key, err := o.key(r)
 	if err != nil {
 		return nil, "", err
 	}
@@ -53,6 +63,7 @@ func Run(ctx context.Context, o Options, p progress.Func) (*Report, string, erro
 	}
 	defer store.Close()
 	store.Remove = func(path string) error { return namespace.RemoveAll(ctx, path) }
+	store.Stages = o.Stages
 	b := &baker{Options: o, store: store, progress: p}
 	if err := b.tools(); err != nil {
 		return nil, "", err
@@ -75,9 +86,12 @@ func Run(ctx context.Context, o Options, p progress.Func) (*Report, string, erro
 	}
 	if old, err := ReadReport(out.final); err == nil && old.Key == report.Key && old.stands(ctx, out.final) {
 		old.Cached, old.Seconds = true, time.Since(began).Seconds()
-		return old, out.final, nil
+		return old, out.final, b.sign(ctx, out.final, key)
 	}
 	if err := b.bake(ctx, l, out, report); err != nil {
+		return nil, "", out.roomFor(err)
+	}
+	if err := b.sign(ctx, out.dir, key); err != nil {
 		return nil, "", out.roomFor(err)
 	}
 	report.Stages = b.stages
@@ -87,6 +101,13 @@ func Run(ctx context.Context, o Options, p progress.Func) (*Report, string, erro
 		return nil, "", out.roomFor(err)
 	}
 	return report, out.final, nil
+}
+
+func (o Options) recipe() (*recipe.Recipe, error) {
+	if o.Lock != nil {
+		return &o.Lock.Recipe, nil
+	}
+	return recipe.Parse(o.Recipe, recipe.Options{Set: o.Set, Getenv: os.LookupEnv})
 }
 
 // baker carries what every stage shares; the values between the stages are in bake.

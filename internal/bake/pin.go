@@ -79,11 +79,16 @@ func pin(path string, update bool, resolve func(old *lock.Lock) (*lock.Lock, err
 
 // pin brings the recipe's lock up to date and every input into the cache.
 func (b *baker) pin(ctx context.Context, r *recipe.Recipe) (*lock.Lock, error) {
+	if b.Lock != nil {
+		return b.Lock, b.timed("resolve", func() (bool, error) {
+			return false, resolve.Fetch(ctx, b.Lock, resolve.Options{Store: b.store, Offline: b.Offline, Inputs: b.Inputs}, b.progress)
+		})
+	}
 	var n *Pinned
 	finish := func(error) {}
 	err := b.timed("resolve", func() (cached bool, err error) {
 		n, err = pin(b.Recipe, false, func(old *lock.Lock) (*lock.Lock, error) {
-			o := resolve.Options{Store: b.store, BaseDir: filepath.Dir(b.Recipe), Offline: b.Offline, Previous: old}
+			o := resolve.Options{Store: b.store, BaseDir: filepath.Dir(b.Recipe), Offline: b.Offline, Previous: old, Inputs: b.Inputs}
 			finish = b.early(ctx, old, r)
 			l, err := b.gather(ctx, r, o)
 			if errors.Is(err, resolve.ErrGone) && moving(r) {

@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/agibake/agibake/internal/artifact"
 	"github.com/agibake/agibake/internal/fault"
@@ -73,16 +70,6 @@ func ReadReport(dir string) (*Report, error) {
 	return &r, nil
 }
 
-// Image returns the output that boots fastest, by preference.
-func (r *Report) Image() (Output, bool) {
-	for _, format := range []string{"qcow2", "raw", "vmdk", "ova"} {
-		if i := slices.IndexFunc(r.Outputs, func(o Output) bool { return o.Format == format }); i >= 0 {
-			return r.Outputs[i], true
-		}
-	}
-	return Output{}, false
-}
-
 // stands reports whether every output of dir is there as the report says, and the appliance in oci/ with all its blobs.
 func (r *Report) stands(ctx context.Context, dir string) bool {
 	for _, o := range r.Outputs {
@@ -95,11 +82,7 @@ func (r *Report) stands(ctx context.Context, dir string) bool {
 	if err != nil || string(a.Index.Digest) != r.Index {
 		return false
 	}
-	blobs := append([]v1.Descriptor{a.RootfsConfig, a.Recipe, a.Lock}, a.RootfsLayers...)
-	for _, d := range a.Disks {
-		blobs = append(blobs, d.Parts...)
-	}
-	for _, d := range blobs {
+	for _, d := range a.Blobs() {
 		if have, err := l.Has(ctx, d); !have || err != nil {
 			return false
 		}

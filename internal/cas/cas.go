@@ -32,6 +32,9 @@ import (
 type Store struct {
 	// Remove removes a folder that a killed run left, which may hold what its owner cannot remove; nil is os.RemoveAll.
 	Remove func(path string) error
+	// Stages is another folder for the results of stages, which are then built although the cache may have them; "" is
+	// the cache's own.
+	Stages string
 
 	dir  string
 	lock *os.File

@@ -52,6 +52,9 @@ func (s *Store) Partial(ctx context.Context, name string, limit int64) (*Partial
 // Size is the number of bytes already there.
 func (p *Partial) Size() int64 { return p.size }
 
+// Limit is the most bytes that it may have; below zero none is known.
+func (p *Partial) Limit() int64 { return p.limit }
+
 // Validator returns what SetValidator kept, or "".
 func (p *Partial) Validator() string {
 	b, err := os.ReadFile(p.f.Name() + ".validator")

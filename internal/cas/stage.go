@@ -29,6 +29,9 @@ func (s *Store) stage(name, key string) string {
 	if !stageName.MatchString(name) || !stageName.MatchString(key) {
 		return ""
 	}
+	if s.Stages != "" {
+		return filepath.Join(s.Stages, name, key)
+	}
 	return filepath.Join(s.dir, "stages", name, key)
 }
 

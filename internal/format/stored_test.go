@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -139,12 +140,11 @@ func assembled(t *testing.T, raw *os.File, size int64, inlays []sparse.Inlay) st
 }
 
 // fickle gives other bytes each time that it is read.
-type fickle struct{ next byte }
+type fickle struct{ next atomic.Uint32 }
 
 func (f *fickle) Close() error { return nil }
 func (f *fickle) ReadAt(p []byte, off int64) (int, error) {
-	rand.NewChaCha8([32]byte{f.next}).Read(p)
-	f.next++
+	rand.NewChaCha8([32]byte{byte(f.next.Add(1))}).Read(p)
 	return len(p), nil
 }
 

@@ -12,17 +12,18 @@ import (
 	"regexp"
 	"slices"
 
+	"github.com/agibake/agibake/internal/artifact"
 	"github.com/agibake/agibake/internal/fault"
 	"github.com/agibake/agibake/internal/progress"
 )
 
 // Folder is what a baked folder holds.
 type Folder struct {
-	Path   string  `json:"path"`
-	Bake   Bake    `json:"bake"`
-	Files  []Sum   `json:"files"`
-	Image  *Report `json:"image,omitempty"` // one of the images; they all hold the same disk
-	Layout bool    `json:"ociLayout"`       // whether there is an OCI layout in oci/
+	Path  string    `json:"path"`
+	Bake  *Bake     `json:"bake,omitempty"` // where it was baked, not pulled
+	Files []Sum     `json:"files"`
+	OCI   *Artifact `json:"appliance,omitempty"` // what lies in oci/
+	Image *Report   `json:"image,omitempty"`     // one of the images; they all hold the same disk
 }
 
 // Bake is what bake.json says, as far as a person asks.
@@ -30,7 +31,6 @@ type Bake struct {
 	Name       string  `json:"name"`
 	Version    string  `json:"version"`
 	LockDigest string  `json:"lockDigest"`
-	Rootfs     string  `json:"rootfs"`
 	Seconds    float64 `json:"seconds"`
 }
 
@@ -56,9 +56,10 @@ func Dir(ctx context.Context, path string, o Options, p progress.Func) (*Folder,
 	if err := d.readBake(); err != nil {
 		return nil, fault.Mark(fault.Input, fmt.Errorf("inspect %s: %w", path, err))
 	}
-	_, err = os.Stat(filepath.Join(path, "oci", "oci-layout"))
-	d.Layout = err == nil
-	var bad error
+	bad := d.readAppliance(ctx)
+	if bad != nil && fault.KindOf(bad) != fault.Untrusted {
+		return nil, fmt.Errorf("inspect %s: %w", path, bad)
+	}
 	const limit = 1 << 20
 	for s := bufio.NewScanner(io.LimitReader(sums, limit)); s.Scan(); {
 		f := sumLine.FindStringSubmatch(s.Text())
@@ -85,14 +86,30 @@ func Dir(ctx context.Context, path string, o Options, p progress.Func) (*Folder,
 func (d *Folder) readBake() error {
 	const limit = 16 << 20
 	f, err := os.Open(filepath.Join(d.Path, "bake.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if err := json.NewDecoder(io.LimitReader(f, limit)).Decode(&d.Bake); err != nil {
+	d.Bake = &Bake{}
+	if err := json.NewDecoder(io.LimitReader(f, limit)).Decode(d.Bake); err != nil {
 		return fmt.Errorf("read bake.json: %w", err)
 	}
 	return nil
+}
+
+// readAppliance describes what lies in oci/, if anything does.
+func (d *Folder) readAppliance(ctx context.Context) error {
+	l, a, err := artifact.OpenFolder(ctx, d.Path)
+	if errors.Is(err, artifact.ErrNotFound) {
+		return nil
+	}
+	if err == nil {
+		d.OCI, err = Describe(ctx, l, a)
+	}
+	return err
 }
 
 // check holds a listed file against its digest.
@@ -111,7 +128,7 @@ func (s *Sum) check(ctx context.Context, dir string, o Options, p progress.Func)
 	if o.SkipDigests {
 		return nil
 	}
-	got, err := digest(ctx, f, s.Size, s.File, p)
+	got, err := digestOf(ctx, f, s.Size, s.File, p)
 	if err != nil {
 		return err
 	}

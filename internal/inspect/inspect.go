@@ -86,7 +86,7 @@ func File(ctx context.Context, path string, o Options, p progress.Func) (*Report
 	if o.SkipDigests {
 		return r, nil
 	}
-	if r.SHA256, err = digest(ctx, f, size, path, p); err != nil {
+	if r.SHA256, err = digestOf(ctx, f, size, path, p); err != nil {
 		return nil, fmt.Errorf("inspect %s: %w", path, err)
 	}
 	if r.Appliance == nil {
@@ -167,8 +167,8 @@ func (r *Report) verify(ctx context.Context, f *os.File, size int64) error {
 	return nil
 }
 
-// digest returns the SHA-256 of a file in hex.
-func digest(ctx context.Context, r io.ReaderAt, size int64, name string, p progress.Func) (string, error) {
+// digestOf returns the SHA-256 of a file in hex.
+func digestOf(ctx context.Context, r io.ReaderAt, size int64, name string, p progress.Func) (string, error) {
 	h := sha256.New()
 	s := io.NewSectionReader(r, 0, size)
 	for buf, done := make([]byte, 1<<20), int64(0); ; {

@@ -47,7 +47,7 @@ func Fetch(ctx context.Context, l *lock.Lock, o Options, p progress.Func) error 
 	for _, in := range missing {
 		g.Go(func() error {
 			report, done := m.item(in.title)
-			if err := in.get(ctx, report); err != nil {
+			if err := v.get(ctx, in, report); err != nil {
 				return fmt.Errorf("%s: %w", in.title, err)
 			}
 			done(in.size)
@@ -61,6 +61,19 @@ func Fetch(ctx context.Context, l *lock.Lock, o Options, p progress.Func) error 
 		return o.Store.Sync()
 	}
 	return nil
+}
+
+// get brings one input, from Options.Inputs if that has it.
+func (v *resolver) get(ctx context.Context, in input, report func(int64)) error {
+	if v.Inputs != nil {
+		if ok, err := v.Inputs.Get(ctx, v.Store, in.digest, in.size, report); ok || err != nil {
+			return err
+		}
+	}
+	if in.local && v.BaseDir == "" {
+		return errElsewhere
+	}
+	return in.get(ctx, report)
 }
 
 func offline(missing []input) error {

@@ -175,6 +175,10 @@ func (v *resolver) importPinned(ctx context.Context, path, want string, report f
 	return nil
 }
 
+// errElsewhere: of a lock that comes with an appliance nobody knows where its local sources were.
+var errElsewhere = fault.Hint(fault.Mark(fault.Input, errors.New("it was a local file where the appliance was baked")),
+	"bring it into the cache, or take it from what `agibake push --inputs` stored: --inputs REF")
+
 func hexSum(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])

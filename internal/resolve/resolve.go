@@ -21,14 +21,22 @@ import (
 // Options say where Resolve and Fetch work.
 type Options struct {
 	Store   *cas.Store
-	BaseDir string // the folder of the recipe and its lock; relative sources start there
+	BaseDir string // the folder of the recipe and its lock; relative sources start there. "" where nobody knows: Fetch then reads no local source
 	Offline bool   // use no network
 	// Previous is the lock so far, if any: what it pins and still answers the recipe stays as it is. Local sources are
 	// looked at in any case, so a file that changed is pinned anew.
 	Previous *lock.Lock
+	// Inputs is asked for a pinned input before the place that the lock names, unless nil.
+	Inputs   Inputs
 	Keyrings map[string]string // armored archive keys by distribution, instead of those that agibake ships
 	Client   *http.Client      // nil means one with the environment's proxies
 	pause    time.Duration     // before the first retry of a download; 0 means half a second
+}
+
+// Inputs is another source of pinned inputs: Get brings the one with a SHA-256 (hex) and size into the cache, ok is false
+// where it has none.
+type Inputs interface {
+	Get(ctx context.Context, into *cas.Store, sha256 string, size int64, report func(int64)) (ok bool, err error)
 }
 
 // ErrChanged says that a local source is no longer what the lock pinned. Resolve with Previous pins it anew.

@@ -27,6 +27,12 @@ const (
 	EnvelopeMediaType = "application/vnd.dsse.envelope.v1+json"
 )
 
+// Annotations of a bundle's manifest, as cosign writes them.
+const (
+	AnnotationContent   = "dev.sigstore.bundle.content"
+	AnnotationPredicate = "dev.sigstore.bundle.predicateType"
+)
+
 // Types of statements and of what they say.
 const (
 	StatementType           = "https://in-toto.io/Statement/v1"
