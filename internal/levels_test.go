@@ -24,7 +24,7 @@ var levels = map[string]int{
 
 	"internal/lock": 2, "internal/artifact": 2, "internal/cas": 2, "internal/format/ova": 2, "internal/namespace": 2,
 
-	"internal/sbom": 3, "internal/provenance": 3, "internal/trust": 3, "internal/inputs": 3,
+	"internal/sbom": 3, "internal/provenance": 3, "internal/trust": 3, "internal/inputs": 3, "internal/sample": 3,
 	"internal/resolve": 3, "internal/registry": 3, "internal/rootfs": 3, "internal/preload": 3, "internal/disk": 3,
 	"internal/format": 3, "internal/configure": 3, "internal/agent": 3, "internal/vm": 3, "internal/inspect": 3,
 

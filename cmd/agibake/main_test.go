@@ -29,9 +29,10 @@ func TestScripts(t *testing.T) {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("XDG_CACHE_HOME", e.WorkDir+"/cache")
 			e.Setenv("XDG_STATE_HOME", e.WorkDir+"/state")
+			e.Setenv("XDG_CONFIG_HOME", e.WorkDir+"/config")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "locked": locked},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "locked": locked, "appliance": appliance, "serve": serve, "flip": flip},
 	})
 }
 

@@ -107,21 +107,9 @@ func (a *app) verify(ctx context.Context, c *cobra.Command, f *verifyFlags, refe
 
 // check reads everything that the place has of the appliance, and of what refers to it.
 func (p *place) check(ctx context.Context, show progress.Func) (*artifact.Content, error) {
-	blobs := p.appliance.Blobs()
-	found, err := p.store.Referrers(ctx, p.appliance.Index.Digest)
+	blobs, err := trust.Everything(ctx, p.store, p.appliance)
 	if err != nil {
 		return nil, err
-	}
-	for _, d := range found {
-		raw, err := p.store.Manifest(ctx, d)
-		if err != nil {
-			return nil, err
-		}
-		m, err := artifact.Decode(raw, d)
-		if err != nil {
-			return nil, err
-		}
-		blobs = append(blobs, m.Layers...)
 	}
 	content, err := artifact.CheckContent(ctx, p.store, blobs, runtime.GOMAXPROCS(0), func(done, total int64) {
 		show.Count("verify", p.appliance.Name, done, total)

@@ -54,7 +54,7 @@ func CheckContent(ctx context.Context, s Reader, blobs []v1.Descriptor, jobs int
 			}
 			defer r.Close()
 			v, err := Verified(r, d)
-			for buf := make([]byte, 1<<20); err == nil; {
+			for buf := make([]byte, min(max(d.Size, 1), 1<<20)); err == nil; {
 				var n int
 				n, err = v.Read(buf)
 				if done := read.Add(int64(n)); report != nil {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/agibake/agibake/internal/fault"
 )
 
 // Types of the parts of an appliance.
@@ -41,14 +43,14 @@ const MaxBlob = 4 << 30
 func TypeDisk(format string) string { return typeDisk + format }
 
 // Hex returns the 64 hexadecimal digits of d. Anything but a well-formed SHA-256 digest is an error, so that the
-// result is safe as a file name.
+// result is safe as a file name. Its kind is fault.Untrusted.
 func Hex(d digest.Digest) (string, error) {
 	err := d.Validate()
 	if err == nil && d.Algorithm() != digest.SHA256 {
 		err = digest.ErrDigestUnsupported
 	}
 	if err != nil {
-		return "", fmt.Errorf("%.80q is not a sha256 digest: %w", string(d), err)
+		return "", fault.Mark(fault.Untrusted, fmt.Errorf("%.80q is not a sha256 digest: %w", string(d), err))
 	}
 	return d.Encoded(), nil
 }

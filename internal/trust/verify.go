@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/agibake/agibake/internal/artifact"
 	"github.com/agibake/agibake/internal/fault"
@@ -173,4 +174,36 @@ func (r *Rule) allows(v *Verdict) error {
 		return refuse("version %s is older than %s", v.Version, r.MinimumVersion)
 	}
 	return nil
+}
+
+// Everything lists the blobs of an appliance and of the documents that refer to it, manifests apart.
+func Everything(ctx context.Context, s artifact.Store, a *artifact.Appliance) ([]v1.Descriptor, error) {
+	blobs := a.Blobs()
+	found, err := s.Referrers(ctx, a.Index.Digest)
+	if err != nil {
+		return nil, err
+	}
+	for _, suffix := range []string{".sig", ".att"} {
+		d, err := s.Resolve(ctx, SignatureTag(a.Index.Digest, suffix))
+		if err == nil {
+			found = append(found, d)
+		} else if !errors.Is(err, artifact.ErrNotFound) {
+			return nil, err
+		}
+	}
+	for _, d := range found {
+		raw, err := s.Manifest(ctx, d)
+		if err != nil {
+			return nil, err
+		}
+		m, err := artifact.Decode(raw, d)
+		if err != nil {
+			return nil, err
+		}
+		if m.Config != nil {
+			blobs = append(blobs, *m.Config)
+		}
+		blobs = append(blobs, m.Layers...)
+	}
+	return blobs, nil
 }
