@@ -37,8 +37,8 @@ referees: ## build the foreign programs that judge our artifacts in tests: cosig
 e2e: tools ## real bakes and boots, from the archives
 	AGIBAKE_E2E=1 $(GO) test -count=1 -timeout 40m -p 1 ./...
 
-bench: tools ## measure against other builders and write docs/benchmarks.md
-	AGIBAKE_BENCH=docs/benchmarks.md $(GO) test -run TestBench -count=1 -timeout 60m -v ./cmd/agibake
+bench: tools referees ## measure against other builders and write docs/benchmarks.md
+	PATH=$(CURDIR)/bin/referees:$$PATH AGIBAKE_BENCH=docs/benchmarks.md $(GO) test -run TestBench -count=1 -timeout 60m -v ./cmd/agibake
 
 schema: build ## regenerate what is generated
 	bin/agibake schema > recipes/schema.json

@@ -2,14 +2,18 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/agibake/agibake/internal/bake"
+	"github.com/agibake/agibake/internal/fault"
 	"github.com/agibake/agibake/internal/format"
+	"github.com/agibake/agibake/internal/format/ova"
 	"github.com/agibake/agibake/internal/sign"
 )
 
@@ -49,6 +53,8 @@ recipe that appliance is baked again from its own lock, once its signature is pr
 	f.trust.flags(c)
 	f.at.flags(c)
 	passwordFile(c, &f.password)
+	c.Flags().StringVar(&f.ovaKey, "ova-key", "", "`FILE` with an RSA key in PEM that signs the OVA")
+	c.Flags().StringVar(&f.ovaCert, "ova-cert", "", "`FILE` with the key's X.509 certificate in PEM")
 	c.Flags().BoolVar(&a.jsonOut, "json", false, "print bake.json on stdout")
 	return c
 }
@@ -56,8 +62,27 @@ recipe that appliance is baked again from its own lock, once its signature is pr
 // bakeFlags are those of bake that are no bake.Options.
 type bakeFlags struct {
 	inputs, password string
+	ovaKey, ovaCert  string
 	at               registryFlags
 	trust            trustFlags
+}
+
+// ovaSigner reads what signs the OVA, nil for nothing.
+func (f *bakeFlags) ovaSigner(c *cobra.Command) (*ova.Signer, error) {
+	if f.ovaKey == "" && f.ovaCert == "" {
+		return nil, nil
+	}
+	if f.ovaKey == "" || f.ovaCert == "" {
+		return nil, usage(c, errors.New("--ova-key and --ova-cert go together"))
+	}
+	var texts [2][]byte
+	for i, file := range []string{f.ovaKey, f.ovaCert} {
+		var err error
+		if texts[i], err = os.ReadFile(file); err != nil {
+			return nil, fault.Mark(fault.Input, fmt.Errorf("sign the OVA: %w", err))
+		}
+	}
+	return ova.NewSigner(texts[0], texts[1])
 }
 
 // given fills in the stored inputs of an appliance and, where there is no recipe, its lock.
@@ -93,6 +118,10 @@ func (a *app) bake(ctx context.Context, c *cobra.Command, f *bakeFlags, o bake.O
 	}
 	if o.Compression != "zstd" && o.Compression != "zlib" {
 		return usage(c, fmt.Errorf("--compression %q: not zstd or zlib", o.Compression))
+	}
+	var err error
+	if o.OVASigner, err = f.ovaSigner(c); err != nil {
+		return err
 	}
 	o.Version = version
 	o.OpenKey = func(path string) (*sign.Key, error) { return a.openKey(ctx, path, f.password) }

@@ -6,13 +6,10 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -70,7 +67,7 @@ func (b *bench) registry() {
 		for range b.runs {
 			b.remove(dir+"/storage", dir+"/out")
 			b.mkdir(dir + "/out")
-			host, stop := b.startRegistry(program, dir)
+			host, stop := startRegistry(b.T, program, dir)
 			args := c.push(host)
 			push = append(push, b.measure(args[0], args[1:]...))
 			args = c.pull(host)
@@ -117,28 +114,6 @@ func (b *bench) registryClients(dir string, size int64) []registryClient {
 			return []string{"oras", "pull", "--plain-http", "-o", dir + "/out", host + "/b/o:1"}
 		}},
 	}
-}
-
-// startRegistry starts one with empty storage and returns its address.
-func (b *bench) startRegistry(program, dir string) (host string, stop func()) {
-	b.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	b.must(err)
-	host = l.Addr().String()
-	l.Close()
-	conf := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s/storage}}\nhttp: {addr: %s, secret: s}\n", dir, host)
-	b.must(os.WriteFile(dir+"/registry.yml", []byte(conf), 0o644))
-	c := exec.CommandContext(b.Context(), program, "serve", dir+"/registry.yml")
-	b.must(c.Start())
-	for range 500 {
-		if a, err := http.Get("http://" + host + "/v2/"); err == nil {
-			a.Body.Close()
-			return host, func() { _ = c.Process.Kill(); _ = c.Wait() }
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	b.Fatal("the registry does not answer")
-	return "", nil
 }
 
 func (b *bench) sameFile(one, other string) {

@@ -80,7 +80,7 @@ func (b *baker) bill(ctx context.Context, l *lock.Lock, layout *artifact.Layout,
 // record writes the provenance.
 func (b *baker) record(ctx context.Context, l *lock.Lock, layout *artifact.Layout, a *artifact.Appliance, key string) error {
 	statement, err := provenance.Build(provenance.Input{Lock: l, LockDigest: a.LockDigest, Appliance: a, Formats: b.Formats,
-		Compression: b.Compression, Key: key, Tool: b.Version, Programs: b.programs})
+		Compression: b.Compression, Certificate: b.OVASigner.Fingerprint(), Key: key, Tool: b.Version, Programs: b.programs})
 	if err == nil {
 		_, err = provenance.Write(ctx, layout, a.Index, statement)
 	}

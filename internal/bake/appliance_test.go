@@ -14,6 +14,7 @@ import (
 
 	"github.com/agibake/agibake/internal/artifact"
 	"github.com/agibake/agibake/internal/cas"
+	"github.com/agibake/agibake/internal/fault"
 	"github.com/agibake/agibake/internal/layer"
 	"github.com/agibake/agibake/internal/lock"
 	"github.com/agibake/agibake/internal/provenance"
@@ -234,5 +235,76 @@ func TestOneChangedFile(t *testing.T) {
 	}
 	if _, _, err := b.packBase(t.Context(), base); err == nil {
 		t.Error("an unknown base was packed from nowhere")
+	}
+}
+
+// TestCompare bakes the same lock twice, once with another file in the configuration: the comparison names it.
+func TestCompare(t *testing.T) {
+	open := func(dir string) side {
+		l, a, err := artifact.OpenFolder(t.Context(), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return side{l, a}
+	}
+	first, _, _ := assemble(t, 2, "hello")
+	same, _, _ := assemble(t, 2, "hello")
+	other, _, _ := assemble(t, 2, "goodbye")
+	var c Comparison
+	if err := c.compare(t.Context(), open(first), open(same)); err != nil || len(c.Differences) != 1 || c.Differences[0].Part != "index" {
+		t.Errorf("equal ones: %+v, %v", c, err) // Rebuild does not compare those
+	}
+	c = Comparison{}
+	if err := c.compare(t.Context(), open(first), open(other)); err != nil {
+		t.Fatal(err)
+	}
+	want := []Difference{{"layer 3 (configuration)", "etc/motd", "other content"}}
+	if diff := cmp.Diff(want, c.Differences); diff != "" {
+		t.Error(diff)
+	}
+	partial := open(first)
+	for _, l := range partial.a.RootfsLayers {
+		if err := os.Remove(filepath.Join(first, "oci", "blobs", "sha256", l.Digest.Encoded())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c = Comparison{}
+	if err := c.compare(t.Context(), partial, open(other)); err != nil || len(c.Differences) != 1 || !strings.Contains(c.Differences[0].Detail, "not here") {
+		t.Errorf("without its layers: %+v, %v", c, err)
+	}
+}
+
+// TestReadLock takes the lock out of an appliance as it went in.
+func TestReadLock(t *testing.T) {
+	dir, _, r := assemble(t, 1, "hello")
+	l, a, err := artifact.OpenFolder(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := ReadLock(t.Context(), l, a)
+	if err != nil || lock.Digest(got) != r.LockDigest || got.Recipe.Name != "saiga" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	a.Name = "other"
+	if _, err := ReadLock(t.Context(), l, a); fault.KindOf(err) != fault.Untrusted {
+		t.Errorf("the lock of another appliance: %v", err)
+	}
+}
+
+func TestApart(t *testing.T) {
+	all := tree.New()
+	for _, dir := range []string{"usr", "usr/lib"} {
+		if err := all.Put(tree.Entry{Path: dir, Type: tree.Dir, Mode: 0o750}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file(t, all, "usr/lib/agid", "program")
+	file(t, all, "usr/lib/other", "text")
+	own, rest, err := apart(all, "usr/lib/agid")
+	if err != nil || own.Len() != 4 || own.Lookup("usr/lib").Mode != 0o750 || own.Lookup("usr/lib/agid") == nil {
+		t.Errorf("%d entries, %v", own.Len(), err)
+	}
+	if rest.Len() != 4 || rest.Lookup("usr/lib/other") == nil || all.Len() != 5 {
+		t.Errorf("%d of %d entries are left", rest.Len(), all.Len())
 	}
 }

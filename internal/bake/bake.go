@@ -15,7 +15,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/agibake/agibake/internal/cas"
+	"github.com/agibake/agibake/internal/configure"
 	"github.com/agibake/agibake/internal/fault"
+	"github.com/agibake/agibake/internal/format/ova"
 	"github.com/agibake/agibake/internal/lock"
 	"github.com/agibake/agibake/internal/namespace"
 	"github.com/agibake/agibake/internal/preload"
@@ -43,6 +45,7 @@ type Options struct {
 	Agid        string                               // the agent's binary; "" is the one beside this program
 	Jobs        int                                  // parallel workers; 0 is one per processor
 	Version     string                               // of agibake, for the SBOM and the provenance
+	OVASigner   *ova.Signer                          // signs the OVA; nil leaves it unsigned
 	OpenKey     func(path string) (*sign.Key, error) // opens the key that a recipe signs with; nil signs nothing
 }
 
@@ -143,9 +146,14 @@ func (b *baker) bake(ctx context.Context, l *lock.Lock, out *output, report *Rep
 	if err != nil {
 		return err
 	}
+	agent, configuration, err := apart(parts.layer, configure.AgentPath)
+	if err != nil {
+		return err
+	}
 	layers, err := b.layers(ctx, out, base, []upper{
 		{"containers", placed.Tree, b.imagesKey(l, images)},
-		{"configuration", parts.layer, ""},
+		{"agent", agent, ""},
+		{"configuration", configuration, ""},
 	})
 	if err != nil {
 		return err
@@ -222,7 +230,7 @@ func (b *baker) report(l *lock.Lock) (*Report, error) {
 	port, err := portOf(r.Agent.Listen)
 	return &Report{
 		Name: r.Name, Version: r.Version, LockDigest: lock.Digest(l),
-		Key:     b.key(append([]string{lock.Digest(l), b.Compression}, b.Formats...)...),
+		Key:     b.key(append([]string{lock.Digest(l), b.Compression, b.OVASigner.Fingerprint()}, b.Formats...)...),
 		Machine: Machine{CPUs: r.Machine.CPUs, Memory: int64(r.Machine.Memory), Firmware: r.Machine.Firmware, SecureBoot: r.Machine.SecureBoot, Agent: port},
 	}, err
 }

@@ -27,6 +27,19 @@ type upper struct {
 	key     string // of everything that the tree is made of; "" for one that is made anew each time
 }
 
+// apart takes a large file that seldom changes out of a tree, into one of its own: a change of the rest then sends the
+// rest only.
+func apart(t *tree.Tree, file string) (own, rest *tree.Tree, err error) {
+	own, rest = tree.New(), t.Clone()
+	for i, c := range file + "/" {
+		if e := t.Lookup(file[:i]); c == '/' && e != nil {
+			err = errors.Join(err, own.Put(*e))
+		}
+	}
+	rest.Remove(file)
+	return own, rest, err
+}
+
 // packedFile is a layer in its compressed form, packedInfo what is known of it.
 const (
 	packedFile = "layer.tar.gz"

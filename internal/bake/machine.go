@@ -107,7 +107,7 @@ func (b *baker) encode(ctx context.Context, l *lock.Lock, out *output, report *R
 	}
 	o := format.Options{Compression: b.Compression, Jobs: b.Jobs, Seed: lock.Digest(l), Inlays: weights, OVA: ova.Spec{
 		Name: r.Name, Version: r.Version, CPUs: r.Machine.CPUs, MemoryMiB: int64(r.Machine.Memory) >> 20,
-		UEFI: slices.Contains(r.Machine.Firmware, "uefi"), SecureBoot: r.Machine.SecureBoot, ModTime: l.Epoch,
+		UEFI: slices.Contains(r.Machine.Firmware, "uefi"), SecureBoot: r.Machine.SecureBoot, ModTime: l.Epoch, Signer: b.OVASigner,
 	}}
 	return b.timed("encode", func() (bool, error) {
 		results, err := format.Encode(ctx, raw, outs, o, b.progress)

@@ -81,6 +81,9 @@ func Rebuild(ctx context.Context, s artifact.Reader, a *artifact.Appliance, stat
 		return c, nil
 	}
 	c.Notes = builders(made, o)
+	if made.Predicate.BuildDefinition.External.Certificate != "" {
+		c.Notes = append(c.Notes, "its OVA has a signature that only its maker can make")
+	}
 	return c, c.compare(ctx, side{s, a}, side{layout, ours})
 }
 

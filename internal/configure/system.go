@@ -158,6 +158,9 @@ func containers(b *builder, o Options) error {
 	return nil
 }
 
+// AgentPath is where the agent stands in the system's tree.
+const AgentPath = "usr/lib/agibake/agid"
+
 // agent places the agent and tells it what this appliance is.
 func agent(b *builder, o Options) error {
 	e, err := contents(o.Agid)
@@ -165,7 +168,7 @@ func agent(b *builder, o Options) error {
 		return fmt.Errorf("agent program: %w", err)
 	}
 	e.Type, e.Mode = tree.File, 0o755
-	if err := b.put("/usr/lib/agibake/agid", e); err != nil {
+	if err := b.put("/"+AgentPath, e); err != nil {
 		return err
 	}
 	data, err := agentConfig(o)

@@ -30,6 +30,7 @@ type Input struct {
 	Appliance   *artifact.Appliance
 	Formats     []string
 	Compression string // of qcow2
+	Certificate string // SHA-256 of what signs the OVA, hex; "" for nothing
 	Key         string // the bake's key: equal keys, equal outputs
 	Tool        string // version of agibake
 	Programs    []Program
@@ -82,6 +83,7 @@ type ExternalParameters struct {
 	Recipe      Resource `json:"recipe"`
 	Formats     []string `json:"formats"`
 	Compression string   `json:"compression"`
+	Certificate string   `json:"ovaCertificate,omitempty"` // SHA-256 of the PEM file, hex
 }
 
 // InternalParameters are what agibake made of it.
@@ -114,7 +116,7 @@ func Build(in Input) ([]byte, error) {
 	s := Statement{Type: StatementType, PredicateType: PredicateType, Subject: subjects(a), Predicate: Predicate{
 		BuildDefinition: BuildDefinition{
 			BuildType: BuildType,
-			External:  ExternalParameters{Recipe: blob("recipe.yaml", a.Recipe), Formats: in.Formats, Compression: in.Compression},
+			External:  ExternalParameters{Recipe: blob("recipe.yaml", a.Recipe), Formats: in.Formats, Compression: in.Compression, Certificate: in.Certificate},
 			Internal:  InternalParameters{Lock: blob("recipe.lock", a.Lock), Epoch: in.Lock.Epoch},
 		},
 		RunDetails: RunDetails{

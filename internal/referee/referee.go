@@ -54,6 +54,13 @@ func exists(path string) bool {
 	return err == nil
 }
 
+// Path returns where a tool that the test needs is.
+func Path(t testing.TB, name string) string {
+	t.Helper()
+	Need(t, name)
+	return look(name)
+}
+
 // Command is exec.Command for a tool that the test needs. The tool speaks English and thinks in UTC.
 func Command(t testing.TB, name string, args ...string) *exec.Cmd {
 	t.Helper()

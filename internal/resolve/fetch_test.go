@@ -284,3 +284,36 @@ func TestModelSources(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// stored is another source of inputs.
+type stored map[string]string
+
+func (s stored) Get(ctx context.Context, into *cas.Store, sum string, size int64, report func(int64)) (bool, error) {
+	text, ok := s[sum]
+	if !ok {
+		return false, nil
+	}
+	_, _, err := into.Put(ctx, strings.NewReader(text), sum, size, report)
+	return true, err
+}
+
+// TestInputs: another source comes first, and is the only one for local files of a lock that came with an appliance.
+func TestInputs(t *testing.T) {
+	a := newTestArchive(t)
+	o := testOptions(t, a)
+	weights := stored{hexSum([]byte("weights")): "weights"}
+	l := &lock.Lock{Models: []lock.File{{Name: "m", Path: "m.gguf", Source: "file:.", Size: 7, SHA256: hexSum([]byte("weights"))}}}
+	o.BaseDir = ""
+	err := Fetch(t.Context(), l, o, nil)
+	if fault.KindOf(err) != fault.Input || !strings.Contains(fault.HintOf(err), "--inputs") {
+		t.Errorf("a local file of somebody else: %v", err)
+	}
+	o.Inputs = stored{hexSum([]byte("weights")): "weight!"}
+	if err := Fetch(t.Context(), l, o, nil); fault.KindOf(err) != fault.Untrusted {
+		t.Errorf("other bytes: %v", err)
+	}
+	o.Inputs = weights
+	if err := Fetch(t.Context(), l, o, nil); err != nil || !o.Store.Has(hexSum([]byte("weights")), 7) {
+		t.Error(err)
+	}
+}

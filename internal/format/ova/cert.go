@@ -107,6 +107,15 @@ func readChain(text []byte) ([]*x509.Certificate, error) {
 	return chain, nil
 }
 
+// Fingerprint is the SHA-256 of the certificates in PEM, in hex. A nil Signer has none: "".
+func (s *Signer) Fingerprint() string {
+	if s == nil {
+		return ""
+	}
+	sum := sha256.Sum256(s.chain)
+	return hex.EncodeToString(sum[:])
+}
+
 // Cert returns the .cert file for the manifest file of that name: a line with the signature of the manifest's bytes,
 // RSA with SHA-256 (PKCS #1 v1.5), and the certificates. The same input gives the same bytes.
 func (s *Signer) Cert(name string, manifest []byte) ([]byte, error) {
