@@ -35,7 +35,8 @@ referees: ## build the foreign programs that judge our artifacts in tests: cosig
 	cd testdata/referees && GOBIN=$(CURDIR)/bin/referees $(GO) install tool
 
 e2e: tools ## real bakes and boots, from the archives
-	AGIBAKE_E2E=1 $(GO) test -count=1 -timeout 40m -p 1 ./...
+	AGIBAKE_E2E=1 $(GO) test -count=1 -timeout 40m -p 1 -run '^TestE2E' \
+		$$(grep -rl --include='*_test.go' 'referee\.E2E(' cmd internal | xargs -n1 dirname | sort -u | sed 's|^|./|')
 
 bench: tools referees ## measure against other builders and write docs/benchmarks.md
 	PATH=$(CURDIR)/bin/referees:$$PATH AGIBAKE_BENCH=docs/benchmarks.md $(GO) test -run TestBench -count=1 -timeout 60m -v ./cmd/agibake

@@ -97,8 +97,8 @@ func check(v *wire.Verdict, name string) wire.Check {
 	return wire.Check{Name: name, Status: "absent"}
 }
 
-// TestAppliance is the whole way: recipe, bake, every firmware, a second boot, a clone, a broken model.
-func TestAppliance(t *testing.T) {
+// TestE2EAppliance is the whole way: recipe, bake, every firmware, a second boot, a clone, a broken model.
+func TestE2EAppliance(t *testing.T) {
 	h := newHost(t)
 	recipe := h.recipe()
 	h.run(0, "bake", recipe, "-o", h.dir+"/out", "--format", "raw,qcow2,vmdk,ova")

@@ -180,8 +180,8 @@ func (f *faults) visible(dir string, all bool) string {
 	return strings.Join(names, " ")
 }
 
-// TestFaults disturbs bakes in every way that a host has.
-func TestFaults(t *testing.T) {
+// TestE2EFaults disturbs bakes in every way that a host has.
+func TestE2EFaults(t *testing.T) {
 	f := newFaults(t)
 	for _, c := range []struct {
 		name string

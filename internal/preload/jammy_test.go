@@ -126,8 +126,8 @@ func dearmor(t testing.TB, data []byte) []byte {
 	return out
 }
 
-// TestJammyDocker lets the containerd and the Docker of Ubuntu 22.04 judge a placed store and run a container of it.
-func TestJammyDocker(t *testing.T) {
+// TestE2EJammyDocker lets the containerd and the Docker of Ubuntu 22.04 judge a placed store and run a container of it.
+func TestE2EJammyDocker(t *testing.T) {
 	referee.E2E(t) // downloads Ubuntu's containerd and Docker, and runs them as root
 	needTools(t, "dpkg-deb", "gpgv", "gpg", "umoci", "tar", "mount")
 	dist := t.TempDir()

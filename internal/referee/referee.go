@@ -80,9 +80,13 @@ func Run(t testing.TB, name string, args ...string) string {
 	return string(out)
 }
 
-// E2E skips a test that takes long, or wants root, a network or a virtual machine, unless AGIBAKE_E2E=1.
+// E2E skips a test that takes long, or wants root, a network or a virtual machine, unless AGIBAKE_E2E=1. `make e2e` finds
+// such tests by their names: TestE2E….
 func E2E(t testing.TB) {
 	t.Helper()
+	if !strings.HasPrefix(t.Name(), "TestE2E") {
+		t.Fatalf("the name of %s must begin with TestE2E", t.Name())
+	}
 	if os.Getenv("AGIBAKE_E2E") != "1" {
 		t.Skip("SKIPPED: works for real, and long; set AGIBAKE_E2E=1")
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/agibake/agibake/internal/referee"
 )
 
-// TestRealArchives resolves against the distributions' own archives, with the keys that agibake ships.
-func TestRealArchives(t *testing.T) {
+// TestE2EArchives resolves against the distributions' own archives, with the keys that agibake ships.
+func TestE2EArchives(t *testing.T) {
 	referee.E2E(t)
 	dir, err := cas.Default()
 	if err != nil {

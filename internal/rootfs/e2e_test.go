@@ -100,8 +100,8 @@ func build(t *testing.T, o Options) time.Duration {
 	return time.Since(start)
 }
 
-func TestContainer(t *testing.T) { testSet(t, Container) }
-func TestSystem(t *testing.T)    { testSet(t, System) }
+func TestE2EContainer(t *testing.T) { testSet(t, Container) }
+func TestE2ESystem(t *testing.T)    { testSet(t, System) }
 
 // testSet builds a set twice, by root and by an ordinary user with another umask, time zone, folder and number of cores,
 // and by dpkg itself. The two must be byte-equal, and equal to dpkg's but for what refereeAllows lists.
@@ -126,8 +126,8 @@ func testSet(t *testing.T, kind Kind) {
 	})
 }
 
-// TestFailingScript checks that the error names the package and what its script said.
-func TestFailingScript(t *testing.T) {
+// TestE2EFailingScript checks that the error names the package and what its script said.
+func TestE2EFailingScript(t *testing.T) {
 	o := setOptions(t, Container)
 	script := func(name, text string) []item {
 		return []item{{name: "./" + name, data: "#!/bin/sh\n" + text, mode: 0o755}}
