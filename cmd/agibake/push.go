@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
+	"github.com/agibake/agibake/internal/artifact"
 	"github.com/agibake/agibake/internal/bake"
 	"github.com/agibake/agibake/internal/cas"
 	"github.com/agibake/agibake/internal/fault"
@@ -75,6 +77,9 @@ func (a *app) push(ctx context.Context, f *pushFlags, from, to string) error {
 		}
 	}
 	sent, err := registry.Push(ctx, p.store, p.appliance.Index, repo, registry.PushOptions{MountFrom: f.mountFrom}, show)
+	if p.layout != nil && errors.Is(err, artifact.ErrNotFound) && fault.HintOf(err) == "" {
+		err = fault.Hint(err, "a part of it is not in "+from+": pull it without --format first")
+	}
 	if err != nil {
 		return err
 	}

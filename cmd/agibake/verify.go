@@ -15,6 +15,7 @@ import (
 	"github.com/agibake/agibake/internal/bake"
 	"github.com/agibake/agibake/internal/fault"
 	"github.com/agibake/agibake/internal/inputs"
+	"github.com/agibake/agibake/internal/namespace"
 	"github.com/agibake/agibake/internal/progress"
 	"github.com/agibake/agibake/internal/resolve"
 	"github.com/agibake/agibake/internal/trust"
@@ -128,7 +129,7 @@ func (a *app) rebuild(ctx context.Context, f *verifyFlags, p *place, statement [
 		if err != nil {
 			return nil, err
 		}
-		defer os.RemoveAll(dir)
+		defer func() { _ = namespace.RemoveAll(context.WithoutCancel(ctx), dir) }() // other users' files may be in it
 		o.Out = dir
 	}
 	from := p
@@ -145,7 +146,7 @@ func (a *app) rebuild(ctx context.Context, f *verifyFlags, p *place, statement [
 }
 
 func (a *app) printVerdict(r verifyReport, p *place) {
-	fmt.Fprintf(a.stdout, "%s %s, made of what there was on %s\n", r.Name, r.Version, r.Created.Format(time.DateTime+" UTC"))
+	fmt.Fprintf(a.stdout, "%s %s of %s\n", r.Name, r.Version, r.Created.Format(time.DateTime+" UTC"))
 	a.fact("digest", "%s", r.Digest)
 	for _, s := range r.Signatures {
 		a.fact("signed by", "%s (%s)", s.Key, s.Form)

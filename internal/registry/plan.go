@@ -19,6 +19,19 @@ const (
 	annotationSize = "org.agibake.disk.size"
 )
 
+// maxAttached is the most bytes that a manifest which belongs to the artifact may bring along; of a larger one only the
+// manifest comes.
+const maxAttached = 128 << 20
+
+func total(n node) (sum int64) {
+	for _, d := range n.blobs() {
+		if sum += d.Size; sum > maxAttached {
+			break
+		}
+	}
+	return sum
+}
+
 // plan decides where each wanted blob goes and what of it is there.
 func (w *pulling) plan(ctx context.Context, g *graph) error {
 	if err := w.folder(); err != nil {
@@ -35,6 +48,7 @@ func (w *pulling) plan(ctx context.Context, g *graph) error {
 		format, disk := strings.CutPrefix(n.doc.ArtifactType, diskType)
 		switch {
 		case !n.referrer && !isIndex(d.MediaType) && w.o.Want != nil && !w.o.Want(d):
+		case n.referrer && total(n) > maxAttached: // whoever may push could attach anything
 		case disk && w.o.Files != "":
 			t, err := diskFile(n, format, w.o.Files)
 			if err != nil {

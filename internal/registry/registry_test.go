@@ -207,3 +207,28 @@ func TestStore(t *testing.T) {
 		}
 	})
 }
+
+// TestLargeAttachment: what somebody attached does not make a pull fetch more than a document's size.
+func TestLargeAttachment(t *testing.T) {
+	ctx := context.Background()
+	s := newSample(t, 2*mib)
+	r := open(t, serve(t, newFake(t))+"/a/b:1", Options{})
+	must[*Sent](t)(Push(ctx, s.layout, s.root, r, PushOptions{}, nil))
+	raw, d, err := artifact.Encode(v1.MediaTypeImageManifest, v1.Manifest{MediaType: v1.MediaTypeImageManifest, ArtifactType: "a/junk", Subject: &s.root,
+		Config: v1.DescriptorEmptyJSON, Layers: []v1.Descriptor{{MediaType: "a/junk", Digest: digest.FromString("never sent"), Size: maxAttached + 1}}})
+	if err == nil {
+		err = r.PutManifest(ctx, d, raw, "")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	l := must[*artifact.Layout](t)(artifact.CreateLayout(filepath.Join(dir, "oci")))
+	got := must[*Got](t)(Pull(ctx, open(t, r.String()+":1", Options{}), s.root, l, PullOptions{Files: dir, Tag: "1.0.0"}, nil))
+	if got.Total > s.total+mib {
+		t.Errorf("%d bytes were wanted", got.Total)
+	}
+	if data, err := os.ReadFile(filepath.Join(dir, "saiga-1.qcow2")); err != nil || !bytes.Equal(data, s.disk) {
+		t.Errorf("the disk has %d bytes, %v", len(data), err)
+	}
+}
