@@ -100,8 +100,8 @@ func oneLine(n *yaml.Node) {
 	}
 }
 
-// Digest is the SHA-256 of the canonical content, in hex, apart from the paths of local sources: the same inputs in
-// another folder are the same lock. What a bake derives (UUIDs, hash seeds) comes from it. It is "" for a lock that
+// Digest is the SHA-256 of the canonical content, in hex, apart from the paths of local sources and the secrets in
+// addresses: the same inputs in another folder are the same lock. What a bake derives (UUIDs, hash seeds) comes from it. It is "" for a lock that
 // cannot be written.
 func Digest(l *Lock) string {
 	b, err := Marshal(anywhere(l))

@@ -82,8 +82,8 @@ func Public(source string) string {
 // nowhere forgets where local sources lie: what they hold is pinned by digest, so a bake must not depend on it.
 func nowhere(string) string { return "." }
 
-// Portable returns what Digest is the SHA-256 of: the canonical content of l without the places of local sources, and
-// the recipe in it, as YAML that recipe.Parse reads.
+// Portable returns what Digest is the SHA-256 of: the canonical content of l without the places of local sources and
+// without passwords and tokens in addresses, and the recipe in it, as YAML that recipe.Parse reads.
 func Portable(l *Lock) (content, recipe []byte, err error) {
 	n := anywhere(l)
 	if content, err = Marshal(n); err == nil {
@@ -92,20 +92,77 @@ func Portable(l *Lock) (content, recipe []byte, err error) {
 	return content, recipe, err
 }
 
-// anywhere returns l without the places of local sources.
+// anywhere returns l without the places of local sources, and without what may be a secret in addresses.
 func anywhere(l *Lock) *Lock {
 	n := *l
-	n.Recipe = MapLocal(l.Recipe, nowhere)
+	n.Recipe = openly(MapLocal(l.Recipe, nowhere))
 	n.Containers, n.Models, n.Files = slices.Clone(l.Containers), slices.Clone(l.Models), slices.Clone(l.Files)
+	n.System = *openPackages(&n.System)
 	for i, c := range n.Containers {
 		if scheme, _, _ := strings.Cut(c.Source, ":"); scheme == "layout" || scheme == "archive" {
 			n.Containers[i].Source = scheme
 		}
+		n.Containers[i].Packages = openPackages(c.Packages)
 	}
 	for _, files := range [][]File{n.Models, n.Files} {
 		for i := range files {
-			files[i].Source = mapSource(files[i].Source, nowhere)
+			files[i].Source = openSource(mapSource(files[i].Source, nowhere))
 		}
 	}
 	return &n
+}
+
+// openly returns r, whose lists are not shared, without the secrets in its addresses.
+func openly(r recipe.Recipe) recipe.Recipe {
+	r.Base.Mirror = nobody(r.Base.Mirror)
+	for i := range r.Containers {
+		if p := r.Containers[i].Image.Packages; p != nil {
+			own := *p
+			own.Mirror = nobody(p.Mirror)
+			r.Containers[i].Image.Packages = &own
+		}
+	}
+	for i := range r.Models {
+		r.Models[i].Source = openSource(r.Models[i].Source)
+	}
+	return r
+}
+
+func openPackages(p *Packages) *Packages {
+	if p == nil {
+		return nil
+	}
+	own := *p
+	own.Archives, own.Packages = slices.Clone(p.Archives), slices.Clone(p.Packages)
+	for i := range own.Archives {
+		own.Archives[i].URL = nobody(own.Archives[i].URL)
+	}
+	for i := range own.Packages {
+		own.Packages[i].URL = nobody(own.Packages[i].URL)
+	}
+	return &own
+}
+
+// nobody takes user and password off a web address.
+func nobody(address string) string {
+	if !strings.Contains(address, "@") {
+		return address
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.User == nil {
+		return address
+	}
+	u.User = nil
+	return u.String()
+}
+
+// openSource takes user, password and query, which may be a token, off a model's web address.
+func openSource(source string) string {
+	if strings.HasPrefix(source, "http:") || strings.HasPrefix(source, "https:") {
+		if u, err := url.Parse(source); err == nil {
+			u.User, u.RawQuery, u.ForceQuery = nil, "", false
+			return u.String()
+		}
+	}
+	return source
 }

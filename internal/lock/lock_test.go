@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
@@ -260,4 +261,33 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("written again it differs\n%s\n%s", text, second)
 		}
 	})
+}
+
+// TestPortableHoldsNoSecrets: what an appliance carries of its lock has neither places nor passwords nor tokens.
+func TestPortableHoldsNoSecrets(t *testing.T) {
+	with := func(user, query string) *Lock {
+		packages := func() Packages {
+			return Packages{Distribution: "ubuntu", Release: "jammy",
+				Archives: []Archive{{URL: "https://" + user + "mirror.example/ubuntu", Suite: "jammy"}},
+				Packages: []Package{{Name: "a", URL: "https://" + user + "mirror.example/a.deb"}}}
+		}
+		own := packages()
+		return &Lock{APIVersion: APIVersion, System: packages(),
+			Recipe: recipe.Recipe{Name: "x", Base: recipe.Base{Mirror: "https://" + user + "mirror.example/ubuntu"},
+				Containers: []recipe.Container{{Name: "c", Image: recipe.Image{Packages: &recipe.ImagePackages{Mirror: "https://" + user + "mirror.example/debian"}}}},
+				Models:     []recipe.Model{{Name: "m", Source: "https://" + user + "host.example/m.gguf" + query}}},
+			Containers: []Container{{Name: "c", Packages: &own}},
+			Models:     []File{{Path: "m.gguf", Source: "https://" + user + "host.example/m.gguf" + query}}}
+	}
+	secret, open := with("me:hunter2@", "?token=hunter2"), with("", "")
+	content, yaml, err := Portable(secret)
+	if err != nil || bytes.Contains(content, []byte("hunter2")) || bytes.Contains(yaml, []byte("hunter2")) {
+		t.Errorf("%v\n%s\n%s", err, content, yaml)
+	}
+	if Digest(secret) != Digest(open) {
+		t.Error("the same inputs by another password are another lock")
+	}
+	if secret.Models[0].Source != "https://me:hunter2@host.example/m.gguf?token=hunter2" || secret.Containers[0].Packages.Archives[0].URL != "https://me:hunter2@mirror.example/ubuntu" {
+		t.Error("the lock itself was changed")
+	}
 }
