@@ -113,10 +113,11 @@ func (a *app) printFolder(d *inspect.Folder, packages bool) {
 
 func (a *app) printArtifact(d *inspect.Artifact) {
 	a.fact("appliance", "%s %s of %s", d.Name, d.Version, d.Created.Format(time.DateTime+" UTC"))
-	a.fact("digest", "%s", d.Digest)
+	fmt.Fprintf(a.stdout, "  %s\n", d.Digest)
 	a.fact("lock", "%s", d.LockDigest)
 	a.fact("machine", "%d processors, %s, %s", d.Machine.CPUs, size(d.Machine.Memory), strings.Join(d.Machine.Firmware, ", "))
-	a.heading("Rootfs image %s", d.Rootfs)
+	a.heading("Rootfs image")
+	fmt.Fprintf(a.stdout, "  %s\n", d.Rootfs)
 	for _, l := range d.Layers {
 		fmt.Fprintf(a.stdout, "  %-16s %10s  %.19s…\n", clean(l.Comment), size(l.Size), l.Digest)
 	}

@@ -63,6 +63,6 @@ func (a *app) keygen(ctx context.Context, name, file string) error {
 	if len(password) == 0 {
 		fmt.Fprintln(a.stderr, "warning: the password is empty: whoever gets the file can sign")
 	}
-	fmt.Fprintf(a.stdout, "%s  keep it, and keep it to yourself\n%s  give it to whoever verifies\nfingerprint %s\n", private, public, v)
+	fmt.Fprintf(a.stdout, "%s  keep it, and keep it to yourself\n%s  give it to whoever verifies\nfingerprint %s\n", private, public, v.Fingerprint())
 	return nil
 }

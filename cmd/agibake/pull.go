@@ -81,12 +81,8 @@ func (a *app) pull(ctx context.Context, c *cobra.Command, f *pullFlags, referenc
 		fmt.Fprintln(a.stdout, file)
 	}
 	fmt.Fprintf(a.stdout, "%s %s of %s\n", p.appliance.Name, p.appliance.Version, p.appliance.Created.Format("2006-01-02"))
-	a.fact("digest", "%s", p.appliance.Index.Digest)
-	if r.Verdict != nil {
-		for _, s := range r.Verdict.Signatures {
-			a.fact("signed by", "%s (%s)", s.Key, s.Form)
-		}
-	}
+	fmt.Fprintf(a.stdout, "  %s\n", p.appliance.Index.Digest)
+	a.signers(r.Verdict)
 	a.fact("fetched", "%s; %d blobs were there", size(r.Got.Bytes), r.Got.Present)
 	if len(p.appliance.Disks) > 0 {
 		fmt.Fprintf(a.stdout, "start it:  agibake boot %s\n", r.Folder)

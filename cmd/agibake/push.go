@@ -89,7 +89,7 @@ func (a *app) push(ctx context.Context, f *pushFlags, from, to string) error {
 		return a.printJSON(r)
 	}
 	fmt.Fprintf(a.stdout, "%s %s is at %s\n", p.appliance.Name, p.appliance.Version, to)
-	a.fact("digest", "%s", r.Digest)
+	fmt.Fprintf(a.stdout, "  %s\n", r.Digest)
 	a.fact("sent", "%s", sentText(*sent))
 	if r.Inputs != nil {
 		a.fact("inputs", "%s", sentText(*r.Inputs))

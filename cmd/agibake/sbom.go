@@ -99,7 +99,7 @@ func (a *app) printSBOM(text []byte) error {
 			fmt.Fprintf(a.stdout, "%s %s\n", clean(i.Name), clean(i.Version))
 			continue
 		}
-		fmt.Fprintf(a.stdout, "  %-9s %-32s %-24s %s\n", clean(i.Kind), clean(i.Name), clean(i.Version), clean(i.License))
+		fmt.Fprintf(a.stdout, "  %-9s %-24s %-20s %s\n", clean(i.Kind), clean(i.Name), clean(i.Version), clean(i.License))
 	}
 	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
 		if kind != "appliance" {
@@ -115,16 +115,22 @@ func (a *app) printProvenance(text []byte) error {
 		return fault.Mark(fault.Input, fmt.Errorf("read the provenance: %w", err))
 	}
 	for _, r := range s.Subject {
-		a.fact("made", "%s  sha256:%s", r.Name, r.Digest["sha256"])
+		a.named("made", r)
 	}
 	d, run := s.Predicate.BuildDefinition, s.Predicate.RunDetails
 	a.fact("builder", "%s, agibake %s", run.Builder.ID, run.Builder.Version["agibake"])
 	for _, r := range run.Builder.Dependencies {
-		a.fact("program", "%s  sha256:%s", r.Name, r.Digest["sha256"])
+		a.named("program", r)
 	}
-	a.fact("recipe", "sha256:%s", d.External.Recipe.Digest["sha256"])
-	a.fact("lock", "sha256:%s", d.Internal.Lock.Digest["sha256"])
+	a.fact("recipe", "%s", d.External.Recipe.Digest["sha256"])
+	a.fact("lock", "%s", d.Internal.Lock.Digest["sha256"])
 	a.list("disks", d.External.Formats)
 	a.fact("materials", "%d; --json lists them", len(d.Dependencies))
 	return nil
+}
+
+// named shows a thing with its SHA-256 below.
+func (a *app) named(what string, r provenance.Resource) {
+	a.fact(what, "%s", r.Name)
+	a.fact("", "%s", r.Digest["sha256"])
 }

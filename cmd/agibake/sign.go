@@ -67,8 +67,8 @@ func (a *app) sign(ctx context.Context, at *registryFlags, reference, file, pass
 		did = "nothing to do: the key signed it before"
 	}
 	fmt.Fprintf(a.stdout, "%s %s\n", x.Name, x.Version)
-	a.fact("digest", "%s", x.Index.Digest)
-	a.fact("key", "%s", key)
+	fmt.Fprintf(a.stdout, "  %s\n", x.Index.Digest)
+	a.fact("key", "%s", key.Public().Fingerprint())
 	a.fact("signed", "%s", did)
 	return nil
 }

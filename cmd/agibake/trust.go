@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -158,4 +159,25 @@ func (a *app) openKey(ctx context.Context, file, passwordFile string) (*sign.Key
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return key, nil
+}
+
+// signers shows the keys whose signatures hold, each with the forms that it signed in.
+func (a *app) signers(v *trust.Verdict) {
+	if v == nil {
+		return
+	}
+	var keys []string
+	forms := map[string]string{}
+	for _, s := range v.Signatures {
+		if forms[s.Key] == "" {
+			keys = append(keys, s.Key)
+			forms[s.Key] = s.Form
+		} else if !strings.Contains(forms[s.Key], s.Form) {
+			forms[s.Key] += ", " + s.Form
+		}
+	}
+	for _, key := range keys {
+		a.fact("signed by", "%s", strings.TrimPrefix(key, "sha256:"))
+		a.fact("", "%s", forms[key])
+	}
 }

@@ -147,10 +147,8 @@ func (a *app) rebuild(ctx context.Context, f *verifyFlags, p *place, statement [
 
 func (a *app) printVerdict(r verifyReport, p *place) {
 	fmt.Fprintf(a.stdout, "%s %s of %s\n", r.Name, r.Version, r.Created.Format(time.DateTime+" UTC"))
-	a.fact("digest", "%s", r.Digest)
-	for _, s := range r.Signatures {
-		a.fact("signed by", "%s (%s)", s.Key, s.Form)
-	}
+	fmt.Fprintf(a.stdout, "  %s\n", r.Digest)
+	a.signers(r.Verdict)
 	a.list("attested", r.Attestations)
 	if c := r.Content; c != nil {
 		absent := ""
