@@ -23,8 +23,10 @@ tools: build ## install the host programs that are missing
 	if [ -n "$$missing" ]; then $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends $$missing; fi
 	@setup=$$(bin/agibake doctor --setup); if [ -n "$$setup" ]; then echo "$$setup" | $(SUDO) sh -ex; fi
 
-test: tools lint ## everything that needs neither a long boot nor a download
-	$(GO) test -race ./... ./testdata/model/...
+test: tools lint ## everything that needs neither a long boot nor a download; what is concurrent with the race detector
+	@concurrent=$$(grep -rlE --include='*.go' --exclude='*_test.go' 'go func|\.Go\(|sync[.](Mutex|RWMutex|Pool|Map)|sync/atomic' cmd internal | xargs -n1 dirname | sort -u | sed 's|^|./|'); \
+	others=$$($(GO) list -f '{{.Dir}}' ./... ./testdata/model/... | grep -vxF "$$(echo "$$concurrent" | sed "s|^\.|$(CURDIR)|")"); \
+	set -x; $(GO) test -race $$concurrent && $(GO) test $$others
 
 lint:
 	@bad=$$(gofmt -l $(GODIRS)); test -z "$$bad" || { echo "run gofmt -w on:"; echo "$$bad"; exit 1; }
@@ -35,7 +37,7 @@ referees: ## build the foreign programs that judge our artifacts in tests: cosig
 	cd testdata/referees && GOBIN=$(CURDIR)/bin/referees $(GO) install tool
 
 e2e: tools ## real bakes and boots, from the archives
-	AGIBAKE_E2E=1 $(GO) test -count=1 -timeout 40m -p 1 -run '^TestE2E' \
+	AGIBAKE_E2E=1 $(GO) test -count=1 -timeout 40m -p 2 -run '^TestE2E' \
 		$$(grep -rl --include='*_test.go' 'referee\.E2E(' cmd internal | xargs -n1 dirname | sort -u | sed 's|^|./|')
 
 bench: tools referees ## measure against other builders and write docs/benchmarks.md

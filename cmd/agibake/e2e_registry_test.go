@@ -80,7 +80,7 @@ func TestE2ERegistry(t *testing.T) {
 		h.run(0, "inspect", h.dir+"/in/small-1.0.0")
 	})
 	t.Run("boot", func(t *testing.T) {
-		if r := h.boot(0, ref, "--key", key, "--offline"); !r.Verdict.Pass || r.Verdict.Appliance != "small" {
+		if r := h.boot(0, ref, "--key", key, "--offline", "--firmware", "secureboot"); !r.Verdict.Pass || r.Verdict.Appliance != "small" || r.Verdict.Firmware != "secureboot" {
 			t.Errorf("%+v", r.Verdict)
 		}
 	})
