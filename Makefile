@@ -33,7 +33,7 @@ lint:
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 
-referees: ## build the foreign programs that judge our artifacts in tests: cosign, crane, oras, registry
+referees: ## build the foreign programs that judge our artifacts in tests: cosign, crane, oras
 	cd testdata/referees && GOBIN=$(CURDIR)/bin/referees $(GO) install tool
 
 e2e: tools ## real bakes and boots, from the archives

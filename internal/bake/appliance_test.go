@@ -82,7 +82,7 @@ func assemble(t *testing.T, jobs int, motd string) (string, *baker, *Report) {
 	containers, configuration := tree.New(), tree.New()
 	file(t, containers, "var/lib/containerd/x", "image")
 	file(t, configuration, "etc/motd", motd)
-	layers, err := b.layers(t.Context(), out, base, []upper{{"containers", containers, "key of containers"}, {"configuration", configuration, ""}})
+	layers, err := b.layers(t.Context(), small(dir), out, base, []upper{{"containers", containers, "key of containers"}, {"configuration", configuration, ""}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +233,7 @@ func TestOneChangedFile(t *testing.T) {
 	if folders != 2 {
 		t.Errorf("%d layers cached, want base and containers", folders)
 	}
-	if _, _, err := b.packBase(t.Context(), base); err == nil {
+	if _, _, err := b.packLower(t.Context(), small(filepath.Dir(first)), base); err == nil {
 		t.Error("an unknown base was packed from nowhere")
 	}
 }
@@ -306,5 +306,50 @@ func TestApart(t *testing.T) {
 	}
 	if rest.Len() != 4 || rest.Lookup("usr/lib/other") == nil || all.Len() != 5 {
 		t.Errorf("%d of %d entries are left", rest.Len(), all.Len())
+	}
+}
+
+// TestGPUStack splits a system: what NVIDIA's packages brought and built goes into the layer above, and both laid over
+// each other are the system again.
+func TestGPUStack(t *testing.T) {
+	all := tree.New()
+	info := "var/lib/dpkg/info/"
+	if err := all.Symlink("usr/lib", "lib", 0); err != nil {
+		t.Fatal(err)
+	}
+	modules := "usr/lib/modules/5.15.0-1-generic/kernel/"
+	for name, text := range map[string]string{
+		"usr/bin/nvidia-smi": "x", "usr/lib/x86_64-linux-gnu/libcuda.so.1": "x", "usr/lib/other.so": "x", "usr/bin/shared": "x", "etc/nvidia.conf": "kept",
+		modules + "nvidia-580/nvidia.ko": "x", modules + "net/veth.ko": "x",
+		info + "nvidia-utils-580.list": "/.\n/usr\n/usr/bin\n/usr/bin/nvidia-smi\n", info + "nvidia-utils-580.md5sums": "",
+		info + "libnvidia-compute-580:amd64.list": "/lib/x86_64-linux-gnu/libcuda.so.1\n/usr/bin/shared\n", info + "bash.list": "/bin/bash\n",
+	} {
+		file(t, all, name, text)
+	}
+	if err := all.Put(tree.Entry{Path: "usr/bin/same", Type: tree.Hardlink, Link: "usr/bin/shared"}); err != nil {
+		t.Fatal(err)
+	}
+	set := &lock.Packages{Packages: []lock.Package{{Name: "bash", Architecture: "amd64"}, {Name: "libnvidia-compute-580", Architecture: "amd64"}, {Name: "nvidia-utils-580", Architecture: "amd64"}}}
+	gpu, rest, err := gpuStack(all, set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []string
+	for _, e := range gpu.Entries() {
+		if e.Type != tree.Dir {
+			files = append(files, e.Path)
+		}
+	}
+	want := []string{"usr/bin/nvidia-smi", modules + "nvidia-580/nvidia.ko", "usr/lib/x86_64-linux-gnu/libcuda.so.1",
+		info + "libnvidia-compute-580:amd64.list", info + "nvidia-utils-580.list", info + "nvidia-utils-580.md5sums"}
+	if diff := cmp.Diff(want, files); diff != "" {
+		t.Error(diff)
+	}
+	again, err := merge(rest, gpu)
+	if err != nil || again.Len() != all.Len() || rest.Lookup("usr/bin/nvidia-smi") != nil || rest.Lookup("etc/nvidia.conf") == nil {
+		t.Errorf("%d of %d entries, %v", again.Len(), all.Len(), err)
+	}
+	if _, _, err := gpuStack(all, &lock.Packages{Packages: []lock.Package{{Name: "nvidia-kernel-common-580", Architecture: "amd64"}}}); err == nil {
+		t.Error("a package that is not installed was taken")
 	}
 }

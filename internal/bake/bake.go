@@ -150,7 +150,7 @@ func (b *baker) bake(ctx context.Context, l *lock.Lock, out *output, report *Rep
 	if err != nil {
 		return err
 	}
-	layers, err := b.layers(ctx, out, base, []upper{
+	layers, err := b.layers(ctx, l, out, base, []upper{
 		{"containers", placed.Tree, b.imagesKey(l, images)},
 		{"agent", agent, ""},
 		{"configuration", configuration, ""},
@@ -186,7 +186,7 @@ func (b *baker) build(ctx context.Context, l *lock.Lock) (base *rootfsLayer, ima
 			return err
 		}
 		return b.timed("pack", func() (bool, error) {
-			_, hit, err := b.packBase(gctx, base)
+			_, hit, err := b.packLower(gctx, l, base)
 			return hit, err
 		})
 	})

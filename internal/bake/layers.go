@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -31,13 +32,8 @@ type upper struct {
 // rest only.
 func apart(t *tree.Tree, file string) (own, rest *tree.Tree, err error) {
 	own, rest = tree.New(), t.Clone()
-	for i, c := range file + "/" {
-		if e := t.Lookup(file[:i]); c == '/' && e != nil {
-			err = errors.Join(err, own.Put(*e))
-		}
-	}
 	rest.Remove(file)
-	return own, rest, err
+	return own, rest, putWithFolders(own, t, file)
 }
 
 // packedFile is a layer in its compressed form, packedInfo what is known of it.
@@ -47,16 +43,16 @@ const (
 )
 
 // layers compresses the layers of the rootfs image. A layer whose content is known by a key is compressed once.
-func (b *baker) layers(ctx context.Context, out *output, base *rootfsLayer, uppers []upper) ([]artifact.LayerFile, error) {
+func (b *baker) layers(ctx context.Context, l *lock.Lock, out *output, base *rootfsLayer, uppers []upper) ([]artifact.LayerFile, error) {
 	var list []artifact.LayerFile
 	err := b.timed("layers", func() (bool, error) {
 		cached := true
-		f, hit, err := b.packBase(ctx, base)
-		if err != nil {
+		var hit bool
+		var err error
+		if list, hit, err = b.packLower(ctx, l, base); err != nil {
 			return false, err
 		}
 		cached = cached && hit
-		list = append(list, f)
 		for _, u := range uppers {
 			write := func(w io.Writer) (string, error) { return layer.Write(ctx, w, u.tree) }
 			f, hit := artifact.LayerFile{}, false
@@ -77,16 +73,43 @@ func (b *baker) layers(ctx context.Context, out *output, base *rootfsLayer, uppe
 	return list, err
 }
 
-// packBase compresses the base system, unless it is already being or was.
-func (b *baker) packBase(ctx context.Context, base *rootfsLayer) (artifact.LayerFile, bool, error) {
-	return b.packOnce(ctx, "base system", base.diffID, func(w io.Writer) (string, error) {
-		f, err := os.Open(base.path)
-		if err != nil {
-			return "", err
-		}
-		_, err = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{f}, make([]byte, 1<<20))
-		return base.diffID, errors.Join(err, f.Close())
+// packLower compresses the packages' files, unless they are already being or were: the base system, and over it the GPU
+// stack of a recipe that has one.
+func (b *baker) packLower(ctx context.Context, l *lock.Lock, base *rootfsLayer) ([]artifact.LayerFile, bool, error) {
+	if l.Recipe.GPU == nil {
+		f, hit, err := b.packOnce(ctx, "base system", base.diffID, func(w io.Writer) (string, error) { return base.diffID, base.copyTo(w) })
+		return []artifact.LayerFile{f}, hit, err
+	}
+	type parts struct{ rest, gpu *tree.Tree }
+	split := sync.OnceValues(func() (p parts, err error) {
+		p.gpu, p.rest, err = gpuStack(base.Tree, &l.System)
+		return p, err
 	})
+	part := func(comment string, choose func(parts) *tree.Tree) (artifact.LayerFile, bool, error) {
+		return b.packOnce(ctx, comment, base.diffID+" split", func(w io.Writer) (string, error) {
+			p, err := split()
+			if err != nil {
+				return "", err
+			}
+			return layer.Write(ctx, w, choose(p))
+		})
+	}
+	lower, hit, err := part("base system", func(p parts) *tree.Tree { return p.rest })
+	if err != nil {
+		return nil, false, err
+	}
+	gpu, hitGPU, err := part("GPU stack", func(p parts) *tree.Tree { return p.gpu })
+	return []artifact.LayerFile{lower, gpu}, hit && hitGPU, err
+}
+
+// copyTo writes the layer's tar as it is.
+func (r *rootfsLayer) copyTo(w io.Writer) error {
+	f, err := os.Open(r.path)
+	if err != nil {
+		return err
+	}
+	_, err = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{f}, make([]byte, 1<<20))
+	return errors.Join(err, f.Close())
 }
 
 // packOnce is pack with the result in the cache.

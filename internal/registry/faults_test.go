@@ -200,31 +200,26 @@ func TestSessionGoesOn(t *testing.T) {
 
 // TestRestart ends the registry in the midst of a push and a pull, and starts it again with the same storage.
 func TestRestart(t *testing.T) {
-	for _, name := range []string{"docker-registry", "registry"} {
-		t.Run(name, func(t *testing.T) {
-			p := startRegistry(t, name)
-			s := newSample(t, 24*mib)
-			o := Options{Pause: 50 * time.Millisecond}
-			restart := func() func(done int64) {
-				var once atomic.Bool
-				return func(done int64) {
-					if done > s.total/3 && once.CompareAndSwap(false, true) {
-						p.kill()
-						time.Sleep(100 * time.Millisecond)
-						p.start()
-					}
-				}
+	p := startRegistry(t, "docker-registry")
+	s := newSample(t, 24*mib)
+	restart := func() func(done int64) {
+		var once atomic.Bool
+		return func(done int64) {
+			if done > s.total/3 && once.CompareAndSwap(false, true) {
+				p.kill()
+				time.Sleep(100 * time.Millisecond)
+				p.start()
 			}
-			r := open(t, p.address+"/a/b:1", o)
-			again := restart()
-			must[*Sent](t)(Push(context.Background(), s.layout, s.root, r, PushOptions{}, func(e event) { again(e.Done) }))
-			dir := t.TempDir()
-			l := must[*artifact.Layout](t)(artifact.CreateLayout(filepath.Join(dir, "oci")))
-			again = restart()
-			must[*Got](t)(Pull(context.Background(), r, s.root, l, PullOptions{Files: dir, Tag: "1.0.0"}, func(e event) { again(e.Done) }))
-			s.same(l, dir)
-		})
+		}
 	}
+	r := open(t, p.address+"/a/b:1", Options{Pause: 50 * time.Millisecond})
+	again := restart()
+	must[*Sent](t)(Push(context.Background(), s.layout, s.root, r, PushOptions{}, func(e event) { again(e.Done) }))
+	dir := t.TempDir()
+	l := must[*artifact.Layout](t)(artifact.CreateLayout(filepath.Join(dir, "oci")))
+	again = restart()
+	must[*Got](t)(Pull(context.Background(), r, s.root, l, PullOptions{Files: dir, Tag: "1.0.0"}, func(e event) { again(e.Done) }))
+	s.same(l, dir)
 }
 
 // TestMount takes blobs over from another repository.

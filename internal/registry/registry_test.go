@@ -33,7 +33,7 @@ type process struct {
 	cmd           *exec.Cmd
 }
 
-// startRegistry starts docker-registry (2.8 in Debian), or registry (3 of the same project).
+// startRegistry starts docker-registry (2.8 in Debian).
 func startRegistry(t testing.TB, name string) *process {
 	t.Helper()
 	referee.Need(t, name)
@@ -89,12 +89,6 @@ func everyRegistry(t *testing.T, run func(t *testing.T, host string)) {
 	t.Run("go-containerregistry", func(t *testing.T) { run(t, serve(t, ggcr())) })
 	t.Run("go-containerregistry with referrers", func(t *testing.T) { run(t, serve(t, ggcr(registry.WithReferrersSupport(true)))) })
 	t.Run("docker-registry", func(t *testing.T) { run(t, startRegistry(t, "docker-registry").address) })
-	t.Run("distribution", func(t *testing.T) {
-		if _, err := exec.LookPath("registry"); err != nil {
-			t.Skip("SKIPPED: registry, of the distribution project, is not installed")
-		}
-		run(t, startRegistry(t, "registry").address)
-	})
 }
 
 // TestPushPull: what is pushed comes back, a second push sends nothing, and only what is wanted is fetched.
