@@ -1,7 +1,7 @@
 # Two commands do everything: `make demo` and `make test`.
 GO      ?= go
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo devel)
-FLAGS   := -trimpath -buildvcs=false
+export GOFLAGS := -trimpath -buildvcs=false
 SUDO    := $(if $(filter-out 0,$(shell id -u)),sudo)
 DEMO    := out/demo-1.0.0
 GODIRS  := cloud-init cmd firmware internal recipes testdata
@@ -11,8 +11,8 @@ GODIRS  := cloud-init cmd firmware internal recipes testdata
 all: build
 
 build: ## bin/agibake and bin/agid
-	CGO_ENABLED=0 $(GO) build $(FLAGS) -ldflags "-s -w" -o bin/agid ./cmd/agid
-	$(GO) build $(FLAGS) -ldflags "-X main.version=$(VERSION)" -o bin/agibake ./cmd/agibake
+	CGO_ENABLED=0 $(GO) build -ldflags "-s -w" -o bin/agid ./cmd/agid
+	$(GO) build -ldflags "-X main.version=$(VERSION)" -o bin/agibake ./cmd/agibake
 
 demo: tools ## bake recipes/demo.yaml, boot it, ask the model inside
 	bin/agibake bake recipes/demo.yaml -o out
