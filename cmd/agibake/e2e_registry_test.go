@@ -79,11 +79,14 @@ func TestE2ERegistry(t *testing.T) {
 		h.run(0, "verify", h.dir+"/in/small-1.0.0", "--key", key)
 		h.run(0, "inspect", h.dir+"/in/small-1.0.0")
 	})
-	t.Run("boot", func(t *testing.T) {
-		if r := h.boot(0, ref, "--key", key, "--offline", "--firmware", "secureboot"); !r.Verdict.Pass || r.Verdict.Appliance != "small" || r.Verdict.Firmware != "secureboot" {
-			t.Errorf("%+v", r.Verdict)
-		}
-	})
+	for firmware, image := range map[string][]string{"secureboot": {ref, "--key", key}, "uefi": {dir + "/small-1.0.0.ova"}} {
+		t.Run(firmware, func(t *testing.T) {
+			v := h.boot(0, append(image, "--offline", "--firmware", firmware)...).Verdict
+			if !v.Pass || v.Appliance != "small" || v.Firmware != firmware {
+				t.Errorf("%+v", v)
+			}
+		})
+	}
 	t.Run("rebuild", func(t *testing.T) { rebuilt(t, h, ref, key) })
 	t.Run("one changed file", func(t *testing.T) {
 		fatal(t, os.WriteFile(src+"/small.yaml", fmt.Appendf(nil, signedRecipe, "two"), 0o644))

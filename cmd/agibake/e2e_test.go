@@ -119,15 +119,7 @@ func TestE2EAppliance(t *testing.T) {
 		}
 	})
 	t.Run("offline as another user, elsewhere", func(t *testing.T) { h.sameBytes(t, recipe, report) })
-	t.Run("uefi, from the OVA", func(t *testing.T) { // life starts with bios, TestE2ERegistry with secureboot
-		v := h.boot(0, dir+"/mind-1.0.0.ova", "--firmware", "uefi", "--offline").Verdict
-		if v.Firmware != "uefi" || !v.Pass || v.LockDigest != report.LockDigest {
-			t.Errorf("verdict %+v", v)
-		}
-		if !strings.Contains(v.Answer, "agibake") {
-			t.Errorf("the model answers %q to %q", v.Answer, v.Question)
-		}
-	})
+	// It starts with bios; TestE2ERegistry starts its appliance with uefi and secureboot.
 	t.Run("life", func(t *testing.T) { h.life(t, dir) })
 }
 
