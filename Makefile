@@ -24,7 +24,7 @@ tools: build ## install the host programs that are missing
 	@setup=$$(bin/agibake doctor --setup); if [ -n "$$setup" ]; then echo "$$setup" | $(SUDO) sh -ex; fi
 
 test: tools lint ## everything that needs neither a long boot nor a download; what is concurrent with the race detector
-	@concurrent=$$(grep -rlE --include='*.go' --exclude='*_test.go' 'go func|\.Go\(|sync[.](Mutex|RWMutex|Pool|Map)|sync/atomic' cmd internal | xargs -n1 dirname | sort -u | sed 's|^|./|'); \
+	@concurrent=$$(grep -rlE --include='*.go' --exclude='*_test.go' 'go func|\.Go\(|sync[.](Mutex|RWMutex|Pool|Map)|sync/atomic' internal | xargs -n1 dirname | sort -u | sed 's|^|./|'); \
 	others=$$($(GO) list -f '{{.Dir}}' ./... ./testdata/model/... | grep -vxF "$$(echo "$$concurrent" | sed "s|^\.|$(CURDIR)|")"); \
 	set -x; $(GO) test -race $$concurrent && $(GO) test $$others
 

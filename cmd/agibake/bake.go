@@ -14,7 +14,6 @@ import (
 	"github.com/agibake/agibake/internal/fault"
 	"github.com/agibake/agibake/internal/format"
 	"github.com/agibake/agibake/internal/format/ova"
-	"github.com/agibake/agibake/internal/sign"
 )
 
 func newBake(a *app) *cobra.Command {
@@ -124,7 +123,7 @@ func (a *app) bake(ctx context.Context, c *cobra.Command, f *bakeFlags, o bake.O
 		return err
 	}
 	o.Version = version
-	o.OpenKey = func(path string) (*sign.Key, error) { return a.openKey(ctx, path, f.password) }
+	o.Signer = func(path string) (bake.Sign, error) { return a.signer(ctx, path, f.password) }
 	if err := a.given(ctx, c, f, &o); err != nil {
 		return err
 	}

@@ -52,6 +52,7 @@ sign: {key: cosign.key}
 // TestE2ERegistry takes a real appliance the whole way: baked and signed, pushed with its inputs, judged by foreign tools,
 // pulled, booted from the registry, and baked again by somebody whose cache is empty and who reaches no archive.
 func TestE2ERegistry(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.env = append(h.env, "AGIBAKE_KEY_PASSWORD=secret", "COSIGN_PASSWORD=secret")
 	referee.Need(t, "docker-registry", "cosign", "crane", "oras", "skopeo", "umoci")

@@ -101,6 +101,7 @@ func check(v *wire.Verdict, name string) wire.Check {
 
 // TestE2EAppliance is the whole way: recipe, bake, every kind of output, a second boot, a clone, a broken model.
 func TestE2EAppliance(t *testing.T) {
+	t.Parallel() // with TestE2ERegistry: either is often busy on one processor only
 	h := newHost(t)
 	recipe := h.recipe()
 	h.run(0, "bake", recipe, "-o", h.dir+"/out", "--format", "raw,qcow2,vmdk,ova")
@@ -174,10 +175,6 @@ func (h *host) life(t *testing.T, dir string) {
 	h.edited(t, first)
 	h.run(0, "boot", "--stop", "life")
 
-	copied := filepath.Join(h.dir, "clone.qcow2")
-	if out, err := exec.Command("qemu-img", "convert", "-O", "qcow2", filepath.Join(h.dir, "state/agibake/machines/life/disk.qcow2"), copied).CombinedOutput(); err != nil {
-		t.Fatalf("copy the disk: %v\n%s", err, out)
-	}
 	second := h.boot(0, dir, "--name", "life", "--detach", "--uuid", "11111111-1111-4111-8111-111111111111")
 	if second.Verdict.MachineID != first.Verdict.MachineID || second.Verdict.BootID == first.Verdict.BootID {
 		t.Errorf("second boot: machine-id %s after %s", second.Verdict.MachineID, first.Verdict.MachineID)
@@ -191,18 +188,21 @@ func (h *host) life(t *testing.T, dir string) {
 	h.ssh(second, "sudo mv /var/lib/agi-core/models/greeter.gguf /var/lib/agi-core/models/away")
 	h.run(0, "boot", "--stop", "life")
 
-	clone := h.boot(0, copied, "--name", "clone", "--detach", "--uuid", "22222222-2222-4222-8222-222222222222")
-	if clone.Verdict.MachineID == first.Verdict.MachineID || h.ssh(clone, "cat /etc/ssh/ssh_host_ed25519_key.pub") == keys {
-		t.Error("the clone has the identity of its original")
+	copied := filepath.Join(h.dir, "clone.qcow2")
+	if out, err := exec.Command("qemu-img", "convert", "-O", "qcow2", filepath.Join(h.dir, "state/agibake/machines/life/disk.qcow2"), copied).CombinedOutput(); err != nil {
+		t.Fatalf("copy the disk: %v\n%s", err, out)
 	}
-	h.run(0, "boot", "--stop", "clone")
-
-	h.withoutModel(t, dir, "greeter.gguf", "--uuid", "11111111-1111-4111-8111-111111111111")
+	h.withoutModel(t, copied, "greeter.gguf", func(clone vm.Result) {
+		if clone.Verdict.MachineID == first.Verdict.MachineID || h.ssh(clone, "cat /etc/ssh/ssh_host_ed25519_key.pub") == keys {
+			t.Error("the clone has the identity of its original")
+		}
+	})
 }
 
-// withoutModel starts the machine life, whose model was taken away: its verdict is that, and ssh answers and tells it.
-func (h *host) withoutModel(t *testing.T, dir, model string, args ...string) {
-	broken := h.boot(5, append([]string{dir, "--name", "life", "--detach", "--timeout", "12m"}, args...)...)
+// withoutModel starts a copy of a machine whose model was taken away: its verdict is that, and ssh answers and tells it.
+func (h *host) withoutModel(t *testing.T, image, model string, look func(vm.Result)) {
+	broken := h.boot(5, image, "--name", "clone", "--detach", "--timeout", "12m", "--uuid", "22222222-2222-4222-8222-222222222222")
+	look(broken)
 	failed := check(broken.Verdict, "model")
 	if broken.Verdict.Pass || failed.Status != wire.Fail || !strings.Contains(failed.Detail, model) {
 		t.Errorf("without its model the verdict is %+v", broken.Verdict)
@@ -217,7 +217,7 @@ func (h *host) withoutModel(t *testing.T, dir, model string, args ...string) {
 	if health := h.get(broken, "agent", "/healthz"); !strings.Contains(health, `"status":"fail"`) || !strings.Contains(health, "model") {
 		t.Errorf("healthz says %s", health)
 	}
-	h.run(0, "boot", "--stop", "life")
+	h.run(0, "boot", "--stop", "clone")
 }
 
 // ssh runs a command in a machine as the test's user.

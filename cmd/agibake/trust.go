@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/agibake/agibake/internal/artifact"
+	"github.com/agibake/agibake/internal/bake"
 	"github.com/agibake/agibake/internal/fault"
 	"github.com/agibake/agibake/internal/sign"
 	"github.com/agibake/agibake/internal/trust"
@@ -159,6 +161,17 @@ func (a *app) openKey(ctx context.Context, file, passwordFile string) (*sign.Key
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return key, nil
+}
+
+// signer is what signs an appliance as it is baked.
+func (a *app) signer(ctx context.Context, file, passwordFile string) (bake.Sign, error) {
+	key, err := a.openKey(ctx, file, passwordFile)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, l *artifact.Layout, x *artifact.Appliance) ([]string, error) {
+		return trust.Sign(ctx, l, x, key, trust.SignOptions{Reference: x.Name, Forms: []string{trust.Bundle, trust.Legacy}})
+	}, nil
 }
 
 // signers shows the keys whose signatures hold, each with the forms that it signed in.

@@ -27,26 +27,25 @@ import (
 	"github.com/agibake/agibake/internal/resolve"
 	"github.com/agibake/agibake/internal/rootfs"
 	"github.com/agibake/agibake/internal/sbom"
-	"github.com/agibake/agibake/internal/sign"
 	"github.com/agibake/agibake/internal/tree"
 )
 
 // Options says what to bake, and where to.
 type Options struct {
-	Recipe      string                               // path of the recipe; "" with Lock
-	Lock        *lock.Lock                           // of an appliance that is baked again, with its recipe; local sources come from the cache or Inputs
-	Inputs      resolve.Inputs                       // where inputs come from before anything else; may be nil
-	Set         map[string]string                    // values for ${NAME}
-	Out         string                               // folder that receives NAME-VERSION/
-	Formats     []string                             // replaces the recipe's outputs when not empty
-	Compression string                               // of qcow2: "zstd" (also "") or "zlib"
-	Offline     bool                                 // only cached inputs
-	Stages      string                               // another folder for the results of stages: nothing that was built before counts
-	Agid        string                               // the agent's binary; "" is the one beside this program
-	Jobs        int                                  // parallel workers; 0 is one per processor
-	Version     string                               // of agibake, for the SBOM and the provenance
-	OVASigner   *ova.Signer                          // signs the OVA; nil leaves it unsigned
-	OpenKey     func(path string) (*sign.Key, error) // opens the key that a recipe signs with; nil signs nothing
+	Recipe      string                         // path of the recipe; "" with Lock
+	Lock        *lock.Lock                     // of an appliance that is baked again, with its recipe; local sources come from the cache or Inputs
+	Inputs      resolve.Inputs                 // where inputs come from before anything else; may be nil
+	Set         map[string]string              // values for ${NAME}
+	Out         string                         // folder that receives NAME-VERSION/
+	Formats     []string                       // replaces the recipe's outputs when not empty
+	Compression string                         // of qcow2: "zstd" (also "") or "zlib"
+	Offline     bool                           // only cached inputs
+	Stages      string                         // another folder for the results of stages: nothing that was built before counts
+	Agid        string                         // the agent's binary; "" is the one beside this program
+	Jobs        int                            // parallel workers; 0 is one per processor
+	Version     string                         // of agibake, for the SBOM and the provenance
+	OVASigner   *ova.Signer                    // signs the OVA; nil leaves it unsigned
+	Signer      func(key string) (Sign, error) // opens the key that a recipe signs with; nil signs nothing
 }
 
 // Run bakes and returns the report, which also stands in the folder, and that folder.
@@ -56,7 +55,7 @@ func Run(ctx context.Context, o Options, p progress.Func) (*Report, string, erro
 	if err != nil {
 		return nil, "", err
 	}
-	key, err := o.key(r)
+	signer, err := o.signer(r)
 	if err != nil {
 		return nil, "", err
 	}
@@ -89,12 +88,12 @@ func Run(ctx context.Context, o Options, p progress.Func) (*Report, string, erro
 	}
 	if old, err := ReadReport(out.final); err == nil && old.Key == report.Key && old.stands(ctx, out.final) {
 		old.Cached, old.Seconds = true, time.Since(began).Seconds()
-		return old, out.final, b.sign(ctx, out.final, key)
+		return old, out.final, b.sign(ctx, out.final, signer)
 	}
 	if err := b.bake(ctx, l, out, report); err != nil {
 		return nil, "", out.roomFor(err)
 	}
-	if err := b.sign(ctx, out.dir, key); err != nil {
+	if err := b.sign(ctx, out.dir, signer); err != nil {
 		return nil, "", out.roomFor(err)
 	}
 	report.Stages = b.stages

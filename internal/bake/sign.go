@@ -5,22 +5,23 @@ import (
 
 	"github.com/agibake/agibake/internal/artifact"
 	"github.com/agibake/agibake/internal/recipe"
-	"github.com/agibake/agibake/internal/sign"
-	"github.com/agibake/agibake/internal/trust"
 )
 
-// key opens the key that the recipe signs with, before the work begins; nil signs nothing. Somebody else's appliance is
-// not signed with what its recipe names.
-func (o Options) key(r *recipe.Recipe) (*sign.Key, error) {
-	if r.Sign == nil || o.Lock != nil || o.OpenKey == nil {
+// Sign signs an appliance, unless it did before, and returns what it added.
+type Sign func(ctx context.Context, l *artifact.Layout, a *artifact.Appliance) (made []string, err error)
+
+// signer opens the key that the recipe signs with, before the work begins; nil signs nothing. Somebody else's appliance
+// is not signed with what its recipe names.
+func (o Options) signer(r *recipe.Recipe) (Sign, error) {
+	if r.Sign == nil || o.Lock != nil || o.Signer == nil {
 		return nil, nil
 	}
-	return o.OpenKey(r.Sign.Key)
+	return o.Signer(r.Sign.Key)
 }
 
-// sign signs the appliance in a baked folder, unless the key did before.
-func (b *baker) sign(ctx context.Context, dir string, key *sign.Key) error {
-	if key == nil {
+// sign signs the appliance in a baked folder.
+func (b *baker) sign(ctx context.Context, dir string, sign Sign) error {
+	if sign == nil {
 		return nil
 	}
 	return b.timed("sign", func() (bool, error) {
@@ -28,7 +29,7 @@ func (b *baker) sign(ctx context.Context, dir string, key *sign.Key) error {
 		if err != nil {
 			return false, err
 		}
-		made, err := trust.Sign(ctx, layout, a, key, trust.SignOptions{Reference: a.Name, Forms: []string{trust.Bundle, trust.Legacy}})
+		made, err := sign(ctx, layout, a)
 		return len(made) == 0, err
 	})
 }
