@@ -55,6 +55,12 @@ func Hex(d digest.Digest) (string, error) {
 	return d.Encoded(), nil
 }
 
+// TagOf is the tag that stands for what belongs to a manifest (distribution-spec, "Referrers Tag Schema"), with a suffix
+// such as cosign's ".sig".
+func TagOf(d digest.Digest, suffix string) string {
+	return d.Algorithm().String() + "-" + d.Encoded() + suffix
+}
+
 // Time is the date of an image, from seconds since 1970.
 func Time(epoch int64) *time.Time {
 	t := time.Unix(epoch, 0).UTC()

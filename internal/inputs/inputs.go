@@ -19,7 +19,7 @@ import (
 // Tag names the inputs of the appliance with an index of that digest. It is no referrer, so that a pull of the appliance
 // does not bring them along.
 func Tag(index digest.Digest) string {
-	return index.Algorithm().String() + "-" + index.Encoded() + ".inputs"
+	return artifact.TagOf(index, ".inputs")
 }
 
 // Layout makes an OCI layout in the new folder dir whose one artifact is the inputs of l, and returns its manifest. Their

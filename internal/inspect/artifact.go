@@ -75,7 +75,7 @@ func Describe(ctx context.Context, s artifact.Store, a *artifact.Appliance) (*Ar
 	for _, r := range found {
 		d.Attached = append(d.Attached, Attached{kindOf(r), r.Digest})
 	}
-	if r, err := s.Resolve(ctx, "sha256-"+a.Index.Digest.Encoded()+".sig"); err == nil {
+	if r, err := s.Resolve(ctx, artifact.TagOf(a.Index.Digest, ".sig")); err == nil {
 		d.Attached = append(d.Attached, Attached{"signature (legacy)", r.Digest})
 	} else if !errors.Is(err, artifact.ErrNotFound) {
 		return nil, err

@@ -16,7 +16,7 @@ import (
 	"github.com/agibake/agibake/internal/artifact"
 )
 
-func fallbackTag(d digest.Digest) string { return d.Algorithm().String() + "-" + d.Encoded() }
+func fallbackTag(d digest.Digest) string { return artifact.TagOf(d, "") }
 
 // fallback reads the index under the tag of subject; it is empty where there is none.
 func (r *Repository) fallback(ctx context.Context, subject digest.Digest) (*v1.Index, error) {

@@ -154,7 +154,7 @@ func (g *graph) referrers(ctx context.Context, subject digest.Digest, level int)
 		}
 	}
 	for _, suffix := range signatureTags {
-		tag := fallbackTag(subject) + suffix
+		tag := artifact.TagOf(subject, suffix)
 		d, err := g.s.Resolve(ctx, tag)
 		if errors.Is(err, artifact.ErrNotFound) {
 			continue

@@ -42,11 +42,6 @@ type proofs struct {
 	seen    int
 }
 
-// SignatureTag is the tag under which cosign keeps what belongs to a manifest: suffix is ".sig" or ".att".
-func SignatureTag(d digest.Digest, suffix string) string {
-	return d.Algorithm().String() + "-" + d.Encoded() + suffix
-}
-
 // gather reads everything that claims to be signed about an index. What does not hold for one of the keys is set aside;
 // what is not even the bytes that its descriptor says is an error.
 func gather(ctx context.Context, s artifact.Store, index digest.Digest, keys []*sign.Verifier) (*proofs, error) {
@@ -98,7 +93,7 @@ func (p *proofs) bundle(ctx context.Context, s artifact.Store, d v1.Descriptor, 
 
 // tagged reads what cosign keeps under a tag: each layer of that image is a document.
 func (p *proofs) tagged(ctx context.Context, s artifact.Store, index digest.Digest, suffix string, keys []*sign.Verifier) error {
-	m, err := readTagged(ctx, s, SignatureTag(index, suffix))
+	m, err := readTagged(ctx, s, artifact.TagOf(index, suffix))
 	if err != nil || m == nil {
 		return err
 	}

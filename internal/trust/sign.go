@@ -121,7 +121,7 @@ func (w *signing) legacy(ctx context.Context) error {
 			return nil
 		}
 	}
-	tag := SignatureTag(w.a.Index.Digest, ".sig")
+	tag := artifact.TagOf(w.a.Index.Digest, ".sig")
 	var layers []v1.Descriptor
 	if m, err := readTagged(ctx, w.s, tag); err != nil {
 		return err

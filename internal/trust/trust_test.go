@@ -185,7 +185,7 @@ func TestMovedSignatures(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	sig, err := l.Resolve(t.Context(), SignatureTag(a.Index.Digest, ".sig"))
+	sig, err := l.Resolve(t.Context(), artifact.TagOf(a.Index.Digest, ".sig"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +206,7 @@ func TestMovedSignatures(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := other.PutManifest(t.Context(), sig, raw, SignatureTag(b.Index.Digest, ".sig")); err != nil {
+	if err := other.PutManifest(t.Context(), sig, raw, artifact.TagOf(b.Index.Digest, ".sig")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Verify(t.Context(), other, b, "x", KeyPolicy(keys()[0].Public())); fault.KindOf(err) != fault.Untrusted {

@@ -184,7 +184,7 @@ func Everything(ctx context.Context, s artifact.Store, a *artifact.Appliance) ([
 		return nil, err
 	}
 	for _, suffix := range []string{".sig", ".att"} {
-		d, err := s.Resolve(ctx, SignatureTag(a.Index.Digest, suffix))
+		d, err := s.Resolve(ctx, artifact.TagOf(a.Index.Digest, suffix))
 		if err == nil {
 			found = append(found, d)
 		} else if !errors.Is(err, artifact.ErrNotFound) {
