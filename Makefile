@@ -41,7 +41,7 @@ e2e: tools ## real bakes and boots, from the archives
 		$$(grep -rl --include='*_test.go' 'referee\.E2E(' cmd internal | xargs -n1 dirname | sort -u | sed 's|^|./|')
 
 bench: tools referees ## measure against other builders and write docs/benchmarks.md
-	PATH=$(CURDIR)/bin/referees:$$PATH AGIBAKE_BENCH=docs/benchmarks.md $(GO) test -run TestBench -count=1 -timeout 60m -v ./cmd/agibake
+	PATH=$(CURDIR)/bin/referees:$$PATH AGIBAKE_BENCH=docs/benchmarks.md $(GO) test -run TestBench -count=1 -timeout 120m -v ./cmd/agibake
 
 schema: build ## regenerate what is generated
 	bin/agibake schema > recipes/schema.json

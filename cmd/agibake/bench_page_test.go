@@ -46,7 +46,7 @@ func table(rows [][]string) string {
 func (p *page) target(what string, got, limit float64, unit string) {
 	row := []string{what, seconds(got) + unit, "", ""}
 	if limit > 0 {
-		row[2], row[3] = fmt.Sprintf("≤ %g%s", limit, unit), "missed"
+		row[2], row[3] = fmt.Sprintf("≤ %.3g%s", limit, unit), "missed"
 		if got <= limit {
 			row[3] = "held"
 		}

@@ -21,7 +21,7 @@ import (
 
 const (
 	benchDisk     = "application/vnd.agibake.disk.v1.raw"
-	benchPart     = 4 << 30
+	benchPart     = artifact.PartSize
 	benchDiskFile = "bench-1.0.0.raw"
 )
 
@@ -82,7 +82,7 @@ func (b *bench) registry() {
 	rows = append(rows, []string{"`cp`, then `sha256sum`, once", copied.String(), "", "", ratio(ours.wall(), copied.wall()), ""})
 	b.page.target("push and pull, beside twice `cp` and `sha256sum` of the same file", ours.wall()/(2*copied.wall()), 1/0.7, " ×")
 	b.page.target("memory of push and pull", float64(ours.peak())/(1<<20), 200, " MiB")
-	b.page.section("Registry", "A disk of "+mib(size)+" to docker-registry on this machine, its files on the same file system, and back. agibake cuts at 4 GiB\n"+
+	b.page.section("Registry", "A disk of "+mib(size)+" to docker-registry on this machine, its files on the same file system, and back. agibake cuts at 1 GiB\n"+
 		"and flushes what it pulled; the others send one layer and do not flush.")
 	b.page.table(rows...)
 }

@@ -62,7 +62,7 @@ func (a *Appliance) Disk(format string) (Disk, bool) {
 const (
 	maxManifests = 32
 	maxLayers    = 127 // as in container engines
-	maxParts     = 999 // three digits: 4 TB
+	maxParts     = 999 // three digits: 1 TB
 	maxConfig    = 1 << 20
 	maxLock      = 32 << 20 // as package lock accepts
 )

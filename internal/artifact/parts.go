@@ -32,10 +32,10 @@ type Summer struct {
 	sums  Sums
 }
 
-// NewSummer cuts after every limit bytes; 0 means MaxBlob.
+// NewSummer cuts after every limit bytes; 0 means PartSize.
 func NewSummer(limit int64) *Summer {
 	if limit <= 0 {
-		limit = MaxBlob
+		limit = PartSize
 	}
 	return &Summer{limit: limit, whole: sha256.New()}
 }

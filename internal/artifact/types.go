@@ -39,6 +39,9 @@ const (
 // MaxBlob is the most bytes that a blob may have (design, section 8).
 const MaxBlob = 4 << 30
 
+// PartSize is where we cut, in bytes: small enough that parts keep several connections and cores busy to the end.
+const PartSize = 1 << 30
+
 // TypeDisk is the type of a disk of a format such as "qcow2", and of the blobs that it consists of.
 func TypeDisk(format string) string { return typeDisk + format }
 

@@ -53,10 +53,10 @@ func Layout(ctx context.Context, dir string, l *lock.Lock, store *cas.Store) (*a
 	return layout, d, err
 }
 
-// parts describes the blobs of an input: one, or several of artifact.MaxBlob bytes.
+// parts describes the blobs of an input: one, or several of artifact.PartSize bytes.
 func parts(ctx context.Context, in lock.Input, path string) ([]v1.Descriptor, error) {
 	sums := artifact.Sums{Size: in.Size, SHA256: in.SHA256, Parts: []artifact.Part{{Size: in.Size, SHA256: in.SHA256}}}
-	if in.Size > artifact.MaxBlob {
+	if in.Size > artifact.PartSize {
 		f, err := os.Open(path)
 		if err != nil {
 			return nil, err
