@@ -475,19 +475,23 @@ func TestReferrer(t *testing.T) {
 
 // TestSummer compares cut files with digests of their pieces, whatever the steps of writing.
 func TestSummer(t *testing.T) {
-	data := bytes.Repeat([]byte("0123456789"), 35)
-	for _, step := range []int{1, 7, 100, 1000} {
-		s := NewSummer(100)
-		for in := data; len(in) > 0; in = in[min(step, len(in)):] {
-			s.Write(in[:min(step, len(in))])
+	small := bytes.Repeat([]byte("0123456789"), 35)
+	large := bytes.Repeat(small, 3000) // parts worth a second core
+	for _, c := range []struct {
+		data        []byte
+		limit, step int
+	}{{small, 100, 1}, {small, 100, 7}, {small, 100, 100}, {small, 100, 1000}, {large, 300_000, 100_000}, {large, 300_001, 250_000}, {large, 300_000, 1 << 20}} {
+		s := NewSummer(int64(c.limit))
+		for in := range slices.Chunk(c.data, c.step) {
+			s.Write(in)
 		}
 		got := s.Sums()
-		want := Sums{Size: 350, SHA256: digest.FromBytes(data).Encoded()}
-		for p := range slices.Chunk(data, 100) {
+		want := Sums{Size: int64(len(c.data)), SHA256: digest.FromBytes(c.data).Encoded()}
+		for p := range slices.Chunk(c.data, c.limit) {
 			want.Parts = append(want.Parts, Part{int64(len(p)), digest.FromBytes(p).Encoded()})
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("step %d: %s", step, diff)
+			t.Errorf("limit %d, step %d: %s", c.limit, c.step, diff)
 		}
 	}
 }

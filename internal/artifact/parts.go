@@ -32,6 +32,8 @@ type Summer struct {
 	sums  Sums
 }
 
+const forked = 64 << 10 // bytes that take longer to hash than another goroutine to start
+
 // NewSummer cuts after every limit bytes; 0 means PartSize.
 func NewSummer(limit int64) *Summer {
 	if limit <= 0 {
@@ -49,15 +51,31 @@ func (s *Summer) Write(p []byte) (int, error) {
 			s.part = sha256.New()
 		}
 		piece := p[:min(int64(len(p)), s.limit-s.in)]
-		s.whole.Write(piece)
-		if s.part != nil {
-			s.part.Write(piece)
-		}
+		s.both(piece)
 		s.in += int64(len(piece))
 		s.sums.Size += int64(len(piece))
 		p = p[len(piece):]
 	}
 	return n, nil
+}
+
+// both hashes a piece, on two cores where it counts twice and is worth it.
+func (s *Summer) both(piece []byte) {
+	switch {
+	case s.part == nil:
+		s.whole.Write(piece)
+	case len(piece) < forked:
+		s.whole.Write(piece)
+		s.part.Write(piece)
+	default:
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			s.part.Write(piece)
+		}()
+		s.whole.Write(piece)
+		<-done
+	}
 }
 
 func (s *Summer) cut() {

@@ -84,7 +84,7 @@ func (w *pulling) diskThere(ctx context.Context, t *target) error {
 
 func (w *pulling) present(t *target) error {
 	t.there = true
-	w.done += t.size
+	w.meter.done += t.size
 	w.got.Present += len(t.parts)
 	return w.offer(t)
 }

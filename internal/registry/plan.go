@@ -92,7 +92,7 @@ func (w *pulling) planBlob(ctx context.Context, d v1.Descriptor) error {
 		return err
 	case have:
 		w.got.Present++
-		w.done += d.Size
+		w.meter.done += d.Size
 		return nil
 	case d.Size == 0:
 		return w.to.PutBlob(ctx, d, bytes.NewReader(nil))

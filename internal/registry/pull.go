@@ -25,8 +25,6 @@ type PullOptions struct {
 	// Want chooses among the manifests of an index by their descriptors, with artifactType and annotations filled in.
 	// Of those not wanted, only the manifest comes along. nil wants all.
 	Want func(v1.Descriptor) bool
-	// Verify judges the artifact by its manifests and signatures before anything else is fetched. nil trusts.
-	Verify func(ctx context.Context, root v1.Descriptor) error
 }
 
 // Got says what Pull did.
@@ -37,8 +35,8 @@ type Got struct {
 	Files            []string // paths of the disks
 }
 
-// Pull brings the artifact of root with all its referrers from a repository into a layout: manifests, then Verify,
-// then what is wanted, several transfers at a time. A transfer that was cut goes on where it stopped, in another
+// Pull brings the artifact of root with all its referrers from a repository into a layout: manifests, then what is
+// wanted, several transfers at a time. Whether root is to be trusted, the caller has found out before. A transfer that was cut goes on where it stopped, in another
 // process too. Each byte is written once and hashed on its way; nothing has its final name before its digest holds,
 // and the layout lists the artifact only when everything is there.
 func Pull(ctx context.Context, from *Repository, root v1.Descriptor, to *artifact.Layout, o PullOptions, p progress.Func) (*Got, error) {
@@ -46,14 +44,10 @@ func Pull(ctx context.Context, from *Repository, root v1.Descriptor, to *artifac
 	if err != nil {
 		return nil, fmt.Errorf("pull from %s: %w", from, err)
 	}
-	if o.Verify != nil {
-		if err := o.Verify(ctx, root); err != nil {
-			return nil, err
-		}
-	}
-	w := &pulling{from: from, to: to, o: o, p: p}
+	w := &pulling{from: from, to: to, o: o, meter: meter{p: p, stage: "pull", item: from.String()}}
 	err = w.plan(ctx, g)
 	if err == nil {
+		w.meter.total = w.got.Total
 		err = w.room()
 	}
 	if err == nil {
@@ -72,32 +66,19 @@ type pulling struct {
 	from    *Repository
 	to      *artifact.Layout
 	o       PullOptions
-	p       progress.Func
+	meter   meter
 	targets []*target
 
-	mu   sync.Mutex
-	got  Got
-	done int64
-	told int64 // of done
+	mu  sync.Mutex
+	got Got
 }
 
-// add reports n more bytes of the whole; received tells that they came over the network.
-func (w *pulling) add(n int64, received bool) {
+// received counts n bytes that came over the network.
+func (w *pulling) received(n int64) {
 	w.mu.Lock()
-	w.done += n
-	if received {
-		w.got.Bytes += n
-	}
-	done := w.done
-	tell := w.told == 0 || done == w.got.Total || abs(done-w.told) >= tellStep
-	if tell {
-		w.told = done
-	}
+	w.got.Bytes += n
 	w.mu.Unlock()
-	if !tell {
-		return
-	}
-	w.p.Count("pull", w.from.String(), done, w.got.Total)
+	w.meter.add(n)
 }
 
 func (w *pulling) count(fetched bool) {

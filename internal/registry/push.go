@@ -48,7 +48,7 @@ func Push(ctx context.Context, from Source, root v1.Descriptor, to *Repository, 
 	if err != nil {
 		return nil, fmt.Errorf("push to %s: %w", to, err)
 	}
-	w := &pushing{from: from, to: to, mount: mount, p: p, held: map[digest.Digest]int64{}}
+	w := &pushing{from: from, to: to, mount: mount, p: p, held: map[digest.Digest]int64{}, meter: meter{p: p, stage: "push", item: to.String()}}
 	if err := w.blobs(ctx, g); err != nil {
 		return nil, err
 	}
@@ -69,8 +69,8 @@ type pushing struct {
 	mu   sync.Mutex
 	sent Sent
 	held map[digest.Digest]int64 // bytes of each blob that the registry has
-	done int64                   // their sum
-	told int64                   // of it
+
+	meter meter
 }
 
 // blobs sends what is missing, the largest first, so that no straggler is left for the end.
@@ -79,6 +79,7 @@ func (w *pushing) blobs(ctx context.Context, g *graph) error {
 	for _, d := range all {
 		w.sent.Total += d.Size
 	}
+	w.meter.total = w.sent.Total
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(w.to.o.Concurrency)
 	for _, d := range all {
@@ -119,10 +120,6 @@ func (w *pushing) blob(ctx context.Context, d v1.Descriptor) error {
 	return nil
 }
 
-const tellStep = 1 << 20 // bytes between two reports
-
-func abs(n int64) int64 { return max(n, -n) }
-
 func (w *pushing) add(change func(*Sent)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -132,18 +129,10 @@ func (w *pushing) add(change func(*Sent)) {
 // note reports how much of a blob the registry has.
 func (w *pushing) note(d v1.Descriptor, at int64) {
 	w.mu.Lock()
-	w.done += at - w.held[d.Digest]
+	more := at - w.held[d.Digest]
 	w.held[d.Digest] = at
-	done := w.done
-	tell := w.told == 0 || done == w.sent.Total || abs(done-w.told) >= tellStep
-	if tell {
-		w.told = done
-	}
 	w.mu.Unlock()
-	if !tell {
-		return
-	}
-	w.p.Count("push", w.to.String(), done, w.sent.Total)
+	w.meter.add(more)
 }
 
 // manifest puts one unless it is there. A referrer that is there may still be missing from the list of its subject's.

@@ -56,7 +56,7 @@ func (w *pulling) transfer(ctx context.Context, t *target, i int) error {
 	if err := t.hash(ctx, sum, i, buf); err != nil {
 		return err
 	}
-	w.add(t.done[i], false)
+	w.meter.add(t.done[i])
 	r, err := w.from.Blob(ctx, p.d, t.done[i])
 	if err != nil {
 		return err
@@ -72,7 +72,7 @@ func (w *pulling) transfer(ctx context.Context, t *target, i int) error {
 			if err := t.advance(i, t.done[i]+int64(n)); err != nil {
 				return full(err)
 			}
-			w.add(int64(n), true)
+			w.received(int64(n))
 		}
 	}
 	if errors.Is(err, io.EOF) {
@@ -85,7 +85,7 @@ func (w *pulling) transfer(ctx context.Context, t *target, i int) error {
 		err = fmt.Errorf("blob %s of %s: %w", p.d.Digest, w.from, artifact.ErrDigest)
 	}
 	if errors.Is(err, artifact.ErrDigest) {
-		w.add(-t.done[i], false)
+		w.meter.add(-t.done[i])
 		err = errors.Join(err, t.advance(i, 0))
 	}
 	return err
