@@ -36,9 +36,9 @@ type Got struct {
 }
 
 // Pull brings the artifact of root with all its referrers from a repository into a layout: manifests, then what is
-// wanted, several transfers at a time. Whether root is to be trusted, the caller has found out before. A transfer that was cut goes on where it stopped, in another
-// process too. Each byte is written once and hashed on its way; nothing has its final name before its digest holds,
-// and the layout lists the artifact only when everything is there.
+// wanted, several transfers at a time. Whether root is to be trusted, the caller has found out before. A transfer that
+// was cut goes on where it stopped, in another process too. Each byte is written once and hashed on its way; nothing has
+// its final name before its digest holds, and the layout lists the artifact only when everything is there.
 func Pull(ctx context.Context, from *Repository, root v1.Descriptor, to *artifact.Layout, o PullOptions, p progress.Func) (*Got, error) {
 	g, err := walk(ctx, from, root)
 	if err != nil {

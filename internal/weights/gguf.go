@@ -64,8 +64,8 @@ const (
 	ggufArray  = 9
 )
 
-// ggufWidths are the sizes of the plain numbers, by type.
-var ggufWidths = [...]uint64{0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+// ggufWidths are the sizes of the plain numbers in bytes, by type; other types have none.
+var ggufWidths = map[uint32]uint64{0: 1, 1: 1, 2: 2, 3: 2, ggufUint32: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 
 const (
 	alignmentKey     = "general.alignment"
@@ -148,7 +148,7 @@ func (h *header) value(kind uint32, depth int) error {
 		return h.skip(n)
 	case kind == ggufArray && depth > 0:
 		return h.array(depth)
-	case kind < uint32(len(ggufWidths)) && ggufWidths[kind] > 0:
+	case ggufWidths[kind] > 0:
 		return h.skip(ggufWidths[kind])
 	}
 	return fmt.Errorf("a value of type %d: %w", kind, ErrFormat)
@@ -166,8 +166,8 @@ func (h *header) array(depth int) error {
 	if n > maxHeader {
 		return fmt.Errorf("an array of %d: %w", n, ErrFormat)
 	}
-	if kind < uint32(len(ggufWidths)) && ggufWidths[kind] > 0 {
-		return h.skip(n * ggufWidths[kind])
+	if width := ggufWidths[kind]; width > 0 {
+		return h.skip(n * width)
 	}
 	for range n {
 		if err := h.value(kind, depth-1); err != nil {
