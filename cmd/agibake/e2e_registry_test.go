@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -55,7 +56,7 @@ func TestE2ERegistry(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
 	h.env = append(h.env, "AGIBAKE_KEY_PASSWORD=secret", "COSIGN_PASSWORD=secret")
-	referee.Need(t, "docker-registry", "cosign", "crane", "oras", "skopeo", "umoci")
+	referee.Need(t, "docker-registry", "cosign", "crane", "oras", "skopeo", "umoci", "docker", "dockerd")
 	src := filepath.Join(h.dir, "src")
 	fatal(t, os.Mkdir(src, 0o755))
 	fatal(t, os.WriteFile(src+"/local.txt", []byte("a local file\n"), 0o644))
@@ -74,6 +75,7 @@ func TestE2ERegistry(t *testing.T) {
 		t.Errorf("the second push sends something: %s", out)
 	}
 	t.Run("referees", func(t *testing.T) { registryReferees(t, h, ref, key) })
+	t.Run("docker", func(t *testing.T) { dockerRuns(t, ref) })
 	t.Run("pull", func(t *testing.T) {
 		h.run(0, "pull", ref, "--key", key, "-o", h.dir+"/in", "--format", "qcow2")
 		must(t, "cmp", dir+"/small-1.0.0.qcow2", h.dir+"/in/small-1.0.0/small-1.0.0.qcow2")
@@ -162,6 +164,36 @@ func registryReferees(t *testing.T, h *host, ref, key string) {
 	must(t, "cmp", dir+"/small-1.0.0.qcow2", h.dir+"/out/small-1.0.0/small-1.0.0.qcow2")
 	if out := referee.Run(t, "oras", "discover", "--plain-http", ref); !strings.Contains(out, "application/spdx+json") {
 		t.Errorf("oras finds %s", out)
+	}
+}
+
+// dockerRuns lets an engine of its own pull the appliance by its name and run the rootfs image in it.
+func dockerRuns(t *testing.T, ref string) {
+	dir := t.TempDir()
+	socket := "unix://" + dir + "/docker.sock"
+	engine := referee.Command(t, "dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none",
+		"--data-root", dir+"/root", "--exec-root", dir+"/exec", "-p", dir+"/pid", "-H", socket)
+	log, err := os.Create(dir + "/log")
+	fatal(t, err)
+	defer log.Close()
+	engine.Stdout, engine.Stderr = log, log
+	fatal(t, engine.Start())
+	defer func() { engine.Process.Signal(syscall.SIGTERM); engine.Wait() }()
+	docker := func(args ...string) (string, error) {
+		out, err := referee.Command(t, "docker", append([]string{"-H", socket}, args...)...).CombinedOutput()
+		return string(out), err
+	}
+	for until := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
+		if out, err := docker("info"); err == nil {
+			break
+		} else if time.Now().After(until) {
+			said, _ := os.ReadFile(log.Name())
+			t.Fatalf("dockerd does not start: %s\n%s", out, said)
+		}
+	}
+	out, err := docker("run", "--rm", "--network", "none", ref, "/bin/bash", "-c", "cat /etc/hello; . /etc/os-release; echo $VERSION_ID; dpkg --audit")
+	if err != nil || !strings.Contains(out, "one") || !strings.HasSuffix(out, "22.04\n") {
+		t.Errorf("docker run: %v\n%s", err, out)
 	}
 }
 
