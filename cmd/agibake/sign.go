@@ -54,7 +54,7 @@ func (a *app) sign(ctx context.Context, at *registryFlags, reference, file, pass
 	if p.repo != nil {
 		called = p.name
 	}
-	made, err := trust.Sign(ctx, p.store, p.appliance, key, trust.SignOptions{Reference: called, Forms: forms})
+	made, err := trust.Sign(ctx, p.store, trust.Of(p.appliance), key, trust.SignOptions{Reference: called, Forms: forms})
 	if err != nil {
 		return err
 	}

@@ -79,7 +79,7 @@ func (a *app) judge(ctx context.Context, p *place, policy *trust.Policy) (*trust
 		fmt.Fprintf(a.stderr, "WARNING: nobody verified %s %s from %s: it may be anything, made by anyone\n", p.appliance.Name, p.appliance.Version, clean(p.name))
 		return nil, nil
 	}
-	return trust.Verify(ctx, p.store, p.appliance, p.name, policy)
+	return trust.Verify(ctx, p.store, trust.Of(p.appliance), p.name, policy)
 }
 
 // passwordFile adds the flag that names a file with a key's password.
@@ -170,7 +170,7 @@ func (a *app) signer(ctx context.Context, file, passwordFile string) (bake.Sign,
 		return nil, err
 	}
 	return func(ctx context.Context, l *artifact.Layout, x *artifact.Appliance) ([]string, error) {
-		return trust.Sign(ctx, l, x, key, trust.SignOptions{Reference: x.Name, Forms: []string{trust.Bundle, trust.Legacy}})
+		return trust.Sign(ctx, l, trust.Of(x), key, trust.SignOptions{Reference: x.Name, Forms: []string{trust.Bundle, trust.Legacy}})
 	}, nil
 }
 

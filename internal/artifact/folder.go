@@ -246,12 +246,6 @@ func (l *Layout) PutManifest(ctx context.Context, d v1.Descriptor, raw []byte, t
 
 // list names a manifest that is there in index.json.
 func (l *Layout) list(ctx context.Context, d v1.Descriptor, tag string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	x, err := l.Index(ctx)
-	if err != nil {
-		return err
-	}
 	d.Annotations = nil
 	if tag != "" {
 		d.Annotations = map[string]string{v1.AnnotationRefName: tag}
@@ -259,16 +253,13 @@ func (l *Layout) list(ctx context.Context, d v1.Descriptor, tag string) error {
 	same := func(o v1.Descriptor) bool {
 		return o.Annotations[v1.AnnotationRefName] == tag && (tag != "" || o.Digest == d.Digest)
 	}
-	if i := slices.IndexFunc(x.Manifests, same); i < 0 {
-		x.Manifests = append(x.Manifests, d)
-	} else {
-		x.Manifests[i] = d
-	}
-	data, err := json.Marshal(x)
-	if err != nil {
-		return err
-	}
-	return atomicfile.WriteFile(filepath.Join(l.dir, v1.ImageIndexFile), data, 0o644)
+	return l.edit(ctx, func(x *v1.Index) {
+		if i := slices.IndexFunc(x.Manifests, same); i < 0 {
+			x.Manifests = append(x.Manifests, d)
+		} else {
+			x.Manifests[i] = d
+		}
+	})
 }
 
 // readFile reads a small regular file.

@@ -15,13 +15,16 @@ type File struct {
 	done bool
 }
 
-// Create opens a temporary file in the folder of path.
-func Create(path string) (*File, error) {
+// Create opens a temporary file in the folder of path. Its mode is 0644.
+func Create(path string) (*File, error) { return create(path, 0o644) }
+
+// create never opens the file wider than mode, not even for a moment: somebody could keep it open.
+func create(path string, mode os.FileMode) (*File, error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".partial-*")
 	if err != nil {
 		return nil, fmt.Errorf("create %s: %w", path, err)
 	}
-	if err := f.Chmod(0o644); err != nil {
+	if err := f.Chmod(mode); err != nil {
 		f.Close()
 		os.Remove(f.Name())
 		return nil, fmt.Errorf("create %s: %w", path, err)
@@ -48,6 +51,12 @@ func (f *File) Commit() error {
 	return SyncDir(filepath.Dir(f.path))
 }
 
+// CommitAs is Commit under another name in the same folder, for files that are named after their content.
+func (f *File) CommitAs(path string) error {
+	f.path = path
+	return f.Commit()
+}
+
 // Abort removes the temporary file.
 func (f *File) Abort() {
 	if f.done {
@@ -60,14 +69,11 @@ func (f *File) Abort() {
 
 // WriteFile writes data to path, all or nothing.
 func WriteFile(path string, data []byte, mode os.FileMode) error {
-	f, err := Create(path)
+	f, err := create(path, mode)
 	if err != nil {
 		return err
 	}
 	defer f.Abort()
-	if err := f.Chmod(mode); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
 	if _, err := f.Write(data); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}

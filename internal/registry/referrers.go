@@ -101,17 +101,24 @@ func (r *Repository) referrersByAPI(ctx context.Context, subject digest.Digest) 
 		if found = append(found, x.Manifests...); len(found) > maxReferrers {
 			return found, true, nil
 		}
-		next := nextLink(header.Values("Link"))
-		if next == "" {
-			return found, true, nil
+		if at, err = r.nextPage(at, header); at == nil || err != nil {
+			return found, err == nil, err
 		}
-		to, err := at.Parse(next)
-		if err != nil || to.Host != r.base.Host || to.Scheme != r.base.Scheme {
-			return nil, false, fault.Mark(fault.Untrusted, errors.New("the list goes on at another server"))
-		}
-		at = &url.URL{Scheme: to.Scheme, Host: to.Host, Path: to.Path, RawQuery: to.RawQuery}
 	}
 	return nil, false, fault.Mark(fault.Untrusted, fmt.Errorf("the list has more than %d pages", maxPages))
+}
+
+// nextPage returns where a list goes on, nil at its end.
+func (r *Repository) nextPage(at *url.URL, header http.Header) (*url.URL, error) {
+	next := nextLink(header.Values("Link"))
+	if next == "" {
+		return nil, nil
+	}
+	to, err := at.Parse(next)
+	if err != nil || to.Host != r.base.Host || to.Scheme != r.base.Scheme {
+		return nil, fault.Mark(fault.Untrusted, errors.New("the list goes on at another server"))
+	}
+	return &url.URL{Scheme: to.Scheme, Host: to.Host, Path: to.Path, RawQuery: to.RawQuery}, nil
 }
 
 // nextLink returns the target of rel=next, "" if there is none (RFC 8288, section 3).

@@ -93,7 +93,7 @@ func use(t *testing.T, dir, key string, want *artifact.Appliance) error {
 	if c.Absent > 0 {
 		return fault.Mark(fault.Untrusted, errors.New("a blob is gone"))
 	}
-	_, err = Verify(t.Context(), l, a, dir, KeyPolicy(v))
+	_, err = Verify(t.Context(), l, Of(a), dir, KeyPolicy(v))
 	if err == nil && a.Index.Digest != want.Index.Digest {
 		t.Errorf("%s was taken", a.Index.Digest)
 	}

@@ -51,7 +51,7 @@ func TestBadPolicies(t *testing.T) {
 func TestPolicy(t *testing.T) {
 	l, a := signed(t, t.TempDir(), sample.Spec{Version: "1.2.0"})
 	plain, b := sample.Appliance(t, t.TempDir(), sample.Spec{Version: "nightly"})
-	if _, err := Sign(t.Context(), plain, b, keys()[0], SignOptions{Forms: []string{Legacy}}); err != nil {
+	if _, err := Sign(t.Context(), plain, Of(b), keys()[0], SignOptions{Forms: []string{Legacy}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -76,10 +76,10 @@ func TestPolicy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Verify(t.Context(), l, a, c.repository, p); (err == nil) != c.attested || err != nil && fault.KindOf(err) != fault.Untrusted {
+		if _, err := Verify(t.Context(), l, Of(a), c.repository, p); (err == nil) != c.attested || err != nil && fault.KindOf(err) != fault.Untrusted {
 			t.Errorf("%s for %s: %v", c.rules, c.repository, err)
 		}
-		if _, err := Verify(t.Context(), plain, b, c.repository, p); (err == nil) != c.simple || err != nil && fault.KindOf(err) != fault.Untrusted {
+		if _, err := Verify(t.Context(), plain, Of(b), c.repository, p); (err == nil) != c.simple || err != nil && fault.KindOf(err) != fault.Untrusted {
 			t.Errorf("%s for %s without attestations: %v", c.rules, c.repository, err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -20,9 +21,19 @@ type SignOptions struct {
 	Forms     []string // Bundle, Legacy
 }
 
-// Sign signs an appliance's index, and in bundles its SBOM and provenance where it has them, and returns what was made;
+// Subject is what is signed: the index of an appliance or of a snapshot.
+type Subject struct {
+	Index         v1.Descriptor
+	Name, Version string // for a person
+	Created       time.Time
+}
+
+// Of is the subject that an appliance is.
+func Of(a *artifact.Appliance) Subject { return Subject{a.Index, a.Name, a.Version, a.Created} }
+
+// Sign signs an index, and in bundles its SBOM and provenance where it has them, and returns what was made;
 // what the key signed before is not signed again. The signature comes last: who finds it finds the attestations.
-func Sign(ctx context.Context, s artifact.Store, a *artifact.Appliance, key *sign.Key, o SignOptions) (made []string, err error) {
+func Sign(ctx context.Context, s artifact.Store, a Subject, key *sign.Key, o SignOptions) (made []string, err error) {
 	w := &signing{s: s, a: a, key: key, o: o}
 	if w.found, err = gather(ctx, s, a.Index.Digest, []*sign.Verifier{key.Public()}); err == nil {
 		for _, form := range o.Forms {
@@ -47,7 +58,7 @@ func Sign(ctx context.Context, s artifact.Store, a *artifact.Appliance, key *sig
 
 type signing struct {
 	s     artifact.Store
-	a     *artifact.Appliance
+	a     Subject
 	key   *sign.Key
 	o     SignOptions
 	found *proofs

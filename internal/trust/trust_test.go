@@ -39,7 +39,7 @@ var both = SignOptions{Reference: "saiga", Forms: []string{Bundle, Legacy}}
 func signed(t *testing.T, dir string, s sample.Spec) (*artifact.Layout, *artifact.Appliance) {
 	t.Helper()
 	l, a := sample.Appliance(t, dir, s)
-	if _, err := Sign(t.Context(), l, a, keys()[0], both); err != nil {
+	if _, err := Sign(t.Context(), l, Of(a), keys()[0], both); err != nil {
 		t.Fatal(err)
 	}
 	return l, a
@@ -73,20 +73,20 @@ func TestSignAndVerify(t *testing.T) {
 	stores(t, func(t *testing.T, s artifact.Store, a *artifact.Appliance) {
 		refused := func(what string, p *Policy) {
 			t.Helper()
-			if v, err := Verify(t.Context(), s, a, "x", p); fault.KindOf(err) != fault.Untrusted || v != nil {
+			if v, err := Verify(t.Context(), s, Of(a), "x", p); fault.KindOf(err) != fault.Untrusted || v != nil {
 				t.Errorf("%s: %v, %v", what, v, err)
 			}
 		}
 		refused("unsigned", mine)
-		made, err := Sign(t.Context(), s, a, keys()[0], both)
+		made, err := Sign(t.Context(), s, Of(a), keys()[0], both)
 		if err != nil || len(made) != 4 {
 			t.Fatalf("%q, %v", made, err)
 		}
-		if made, err := Sign(t.Context(), s, a, keys()[0], both); err != nil || len(made) != 0 {
+		if made, err := Sign(t.Context(), s, Of(a), keys()[0], both); err != nil || len(made) != 0 {
 			t.Errorf("a second time: %q, %v", made, err)
 		}
 		refused("by somebody else", stranger)
-		v, err := Verify(t.Context(), s, a, "x", mine)
+		v, err := Verify(t.Context(), s, Of(a), "x", mine)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,16 +97,16 @@ func TestSignAndVerify(t *testing.T) {
 		if !strings.Contains(string(v.SBOM), "htop") || !strings.Contains(string(v.Provenance), "compression") {
 			t.Errorf("%s\n%s", v.SBOM, v.Provenance)
 		}
-		if made, err := Sign(t.Context(), s, a, keys()[1], SignOptions{Forms: []string{Legacy}}); err != nil || len(made) != 1 {
+		if made, err := Sign(t.Context(), s, Of(a), keys()[1], SignOptions{Forms: []string{Legacy}}); err != nil || len(made) != 1 {
 			t.Fatalf("the other key: %q, %v", made, err)
 		}
 		for i, p := range []*Policy{mine, stranger, KeyPolicy(keys()[0].Public(), keys()[1].Public())} {
-			v, err := Verify(t.Context(), s, a, "x", p)
+			v, err := Verify(t.Context(), s, Of(a), "x", p)
 			if err != nil || len(v.Signatures) != []int{2, 1, 3}[i] {
 				t.Errorf("policy %d: %+v, %v", i, v, err)
 			}
 		}
-		if _, err := Sign(t.Context(), s, a, keys()[1], SignOptions{Forms: []string{"x509"}}); err == nil {
+		if _, err := Sign(t.Context(), s, Of(a), keys()[1], SignOptions{Forms: []string{"x509"}}); err == nil {
 			t.Error("an unknown form was taken")
 		}
 	})
@@ -115,7 +115,7 @@ func TestSignAndVerify(t *testing.T) {
 // TestAttestationAlone is no signature, and one about another appliance counts for nothing.
 func TestAttestationAlone(t *testing.T) {
 	l, a := sample.Appliance(t, t.TempDir(), sample.Spec{})
-	w := &signing{s: l, a: a, key: keys()[0], found: &proofs{}}
+	w := &signing{s: l, a: Of(a), key: keys()[0], found: &proofs{}}
 	statement, err := sign.Statement("x", a.Index.Digest, sign.SPDXPredicateType, []byte(`{}`))
 	if err == nil {
 		err = w.bundle(t.Context(), "sbom", sign.SPDXPredicateType, statement)
@@ -123,7 +123,7 @@ func TestAttestationAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = Verify(t.Context(), l, a, "x", KeyPolicy(keys()[0].Public()))
+	_, err = Verify(t.Context(), l, Of(a), "x", KeyPolicy(keys()[0].Public()))
 	if fault.KindOf(err) != fault.Untrusted || !strings.Contains(err.Error(), "no signature") {
 		t.Error(err)
 	}
@@ -145,12 +145,12 @@ func TestOtherDocuments(t *testing.T) {
 	if _, err := artifact.PutReferrer(t.Context(), l, a.Index, forged); err != nil {
 		t.Fatal(err)
 	}
-	v, err := Verify(t.Context(), l, a, "x", KeyPolicy(keys()[0].Public()))
+	v, err := Verify(t.Context(), l, Of(a), "x", KeyPolicy(keys()[0].Public()))
 	if err != nil || !strings.Contains(string(v.SBOM), "htop") {
 		t.Errorf("%s, %v", v.SBOM, err)
 	}
 	clean, b := sample.Appliance(t, t.TempDir(), sample.Spec{Motd: "other"})
-	w := &signing{s: clean, a: b, key: keys()[0], found: &proofs{}, o: both}
+	w := &signing{s: clean, a: Of(b), key: keys()[0], found: &proofs{}, o: both}
 	statement, err := sign.Statement("x", b.Index.Digest, sign.SPDXPredicateType, forged.Data)
 	if err == nil {
 		err = w.bundle(t.Context(), "sbom", sign.SPDXPredicateType, statement)
@@ -161,7 +161,7 @@ func TestOtherDocuments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = Verify(t.Context(), clean, b, "x", KeyPolicy(keys()[0].Public()))
+	_, err = Verify(t.Context(), clean, Of(b), "x", KeyPolicy(keys()[0].Public()))
 	if fault.KindOf(err) != fault.Untrusted || !strings.Contains(err.Error(), "not the one that was signed") {
 		t.Error(err)
 	}
@@ -209,7 +209,7 @@ func TestMovedSignatures(t *testing.T) {
 	if err := other.PutManifest(t.Context(), sig, raw, artifact.TagOf(b.Index.Digest, ".sig")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Verify(t.Context(), other, b, "x", KeyPolicy(keys()[0].Public())); fault.KindOf(err) != fault.Untrusted {
+	if _, err := Verify(t.Context(), other, Of(b), "x", KeyPolicy(keys()[0].Public())); fault.KindOf(err) != fault.Untrusted {
 		t.Errorf("signatures of another appliance were taken: %v", err)
 	}
 }
@@ -223,7 +223,7 @@ func TestFlood(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err := Verify(t.Context(), l, a, "x", KeyPolicy(keys()[0].Public()))
+	_, err := Verify(t.Context(), l, Of(a), "x", KeyPolicy(keys()[0].Public()))
 	if fault.KindOf(err) != fault.Untrusted || !strings.Contains(err.Error(), "floods") {
 		t.Error(err)
 	}

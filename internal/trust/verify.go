@@ -43,10 +43,10 @@ var attested = []struct{ name, predicate, referrer string }{
 	{Provenance, sign.ProvenancePredicateType, artifact.TypeInToto},
 }
 
-// Verify decides whether an appliance from a repository may be used: by the first rule of the policy that matches, one of
-// its keys must have signed the index, which holds the digests of all that the appliance consists of, and the
+// Verify decides whether an appliance or a snapshot from a repository may be used: by the first rule of the policy that matches, one of
+// its keys must have signed the index, which holds the digests of all that it consists of, and the
 // attestations that the rule demands. Errors that mean "no" are of kind fault.Untrusted.
-func Verify(ctx context.Context, s artifact.Store, a *artifact.Appliance, repository string, p *Policy) (*Verdict, error) {
+func Verify(ctx context.Context, s artifact.Store, a Subject, repository string, p *Policy) (*Verdict, error) {
 	v, err := verify(ctx, s, a, repository, p)
 	if err != nil {
 		return nil, fmt.Errorf("verify %s %s: %w", a.Name, a.Version, err)
@@ -54,7 +54,7 @@ func Verify(ctx context.Context, s artifact.Store, a *artifact.Appliance, reposi
 	return v, nil
 }
 
-func verify(ctx context.Context, s artifact.Store, a *artifact.Appliance, repository string, p *Policy) (*Verdict, error) {
+func verify(ctx context.Context, s artifact.Store, a Subject, repository string, p *Policy) (*Verdict, error) {
 	rule, err := p.rule(repository)
 	if err != nil {
 		return nil, err
@@ -104,7 +104,7 @@ func unsigned(p *proofs) error {
 
 // attestation returns the document that was signed; nil if none was. Where such documents stand beside the appliance
 // unsigned, one of them must be the signed one.
-func attestation(ctx context.Context, s artifact.Store, a *artifact.Appliance, signed []proof, referrer string) ([]byte, error) {
+func attestation(ctx context.Context, s artifact.Store, a Subject, signed []proof, referrer string) ([]byte, error) {
 	if len(signed) == 0 {
 		return nil, nil
 	}

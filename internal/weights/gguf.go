@@ -9,8 +9,9 @@ import (
 
 // header reads the start of a model file and counts.
 type header struct {
-	r  *bufio.Reader
-	at int64
+	r      *bufio.Reader
+	at     int64
+	values []Value // of GGUF
 }
 
 func (h *header) bytes(n int) ([]byte, error) {
@@ -113,7 +114,7 @@ func (h *header) gguf() (list []Tensor, data int64, err error) {
 	return list, (h.at + alignment - 1) / alignment * alignment, nil
 }
 
-// keyed passes a key and its value, and takes the alignment where it is one.
+// keyed passes a key and its value, notes where it lies, and takes the alignment where it is one.
 func (h *header) keyed(alignment *int64) error {
 	key, err := h.text()
 	if err != nil {
@@ -123,9 +124,18 @@ func (h *header) keyed(alignment *int64) error {
 	if err != nil {
 		return err
 	}
-	if key != alignmentKey {
-		return h.value(kind, maxDepth)
+	v := Value{Key: key, Offset: h.at - 4} // the type is part of it
+	if key == alignmentKey {
+		err = h.alignment(kind, alignment)
+	} else {
+		err = h.value(kind, maxDepth)
 	}
+	v.Size = h.at - v.Offset
+	h.values = append(h.values, v)
+	return err
+}
+
+func (h *header) alignment(kind uint32, alignment *int64) error {
 	n, err := h.u32()
 	if err != nil {
 		return err

@@ -36,7 +36,7 @@ func safetensors(head, data string) []byte {
 // pieces cuts data and returns what lies between.
 func pieces(t testing.TB, data []byte, limit int64) (list [][]byte) {
 	t.Helper()
-	cuts := Cuts(tensors(t, data), int64(len(data)), limit)
+	cuts := Cuts(tensors(t, data), int64(len(data)), limit, limit)
 	if cuts[0] != 0 || !slices.IsSorted(cuts) {
 		t.Fatalf("cuts %v", cuts)
 	}
@@ -69,6 +69,35 @@ func TestGreeter(t *testing.T) {
 	}
 	if last := list[len(list)-1]; last.Offset+last.Size != int64(len(data)) || !names["token_embd.weight"] || !names["blk.0.attn_q.weight"] {
 		t.Errorf("%v", names)
+	}
+}
+
+// TestMetadata: a value begins with its type, and the chat template is text of the length that stands before it.
+func TestMetadata(t *testing.T) {
+	data := read(t, greeter)
+	values, err := Metadata(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := binary.LittleEndian.Uint64(data[16:]); uint64(len(values)) != n {
+		t.Errorf("%d values of %d", len(values), n)
+	}
+	found := false
+	for i, v := range values {
+		if end := v.Offset - int64(len(v.Key)) - 8; i > 0 && values[i-1].Offset+values[i-1].Size != end {
+			t.Errorf("%s does not follow the value before it", v.Key)
+		}
+		if v.Key == "tokenizer.chat_template" {
+			b := data[v.Offset : v.Offset+v.Size]
+			found = binary.LittleEndian.Uint32(b) == ggufString && binary.LittleEndian.Uint64(b[4:]) == uint64(len(b)-12) && bytes.Contains(b, []byte("{%-"))
+		}
+	}
+	if last := values[len(values)-1]; !found || last.Offset+last.Size > tensors(t, data)[0].Offset {
+		t.Errorf("no chat template, or values over tensors: %+v", values)
+	}
+	small := safetensors(`{"a":{"data_offsets":[0,4]}}`, "aaaa")
+	if values, err := Metadata(bytes.NewReader(small), int64(len(small))); err != nil || values != nil {
+		t.Errorf("safetensors: %v, %v", values, err)
 	}
 }
 
@@ -142,11 +171,20 @@ func FuzzTensors(f *testing.F) {
 	f.Add(safetensors(`{"a":{"data_offsets":[0,4]}}`, "aaaa"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		list, err := Tensors(bytes.NewReader(data), int64(len(data)))
+		values, again := Metadata(bytes.NewReader(data), int64(len(data)))
+		if (err == nil) != (again == nil) {
+			t.Fatalf("tensors: %v, metadata: %v", err, again)
+		}
 		if err != nil {
-			if list != nil {
+			if list != nil || values != nil {
 				t.Fatal("both a result and an error")
 			}
 			return
+		}
+		for _, v := range values {
+			if v.Offset < 4 || v.Size < 4 || v.Offset+v.Size > int64(len(data)) {
+				t.Fatalf("%+v of %d bytes", v, len(data))
+			}
 		}
 		if len(data) > 0 {
 			pieces(t, data, 1<<10)

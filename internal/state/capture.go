@@ -1,0 +1,226 @@
+package state
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/agibake/agibake/internal/artifact"
+	"github.com/agibake/agibake/internal/progress"
+)
+
+// Options are how Capture works.
+type Options struct {
+	Info     Info      // Name, Created, Note, Exclude, Version and Live are the caller's
+	Parent   *Snapshot // of the same store; what it holds is not stored again
+	Memo     *Memo     // may be nil
+	Seal     *Seal     // must be the parent's if that is sealed
+	Tags     []string  // the names that the snapshot gets
+	Progress progress.Func
+}
+
+// Captured says what Capture did.
+type Captured struct {
+	Index v1.Descriptor
+	Info  Info
+	Read  int64 // bytes of files that had to be read
+	Added int64 // bytes of blobs that the parent does not have
+	Blobs int   // of them
+}
+
+// Capture stores what was found as a snapshot. Files must not change while they are read: copy what may before, and let
+// From say where. What the parent holds or the memo knows is neither read nor stored again. Errors are those of the files
+// and of the store.
+func Capture(ctx context.Context, to artifact.Store, list []Found, o Options) (*Captured, error) {
+	c := &capture{to: to, o: o, have: map[Sum]bool{}}
+	var err error
+	if c.blobs, err = o.Parent.stored(ctx, to); err != nil {
+		return nil, err
+	}
+	for _, b := range c.blobs {
+		for _, p := range b.Pieces {
+			c.have[p.Sum] = true
+		}
+	}
+	old := len(c.blobs)
+	for i := range list {
+		if list[i].Kind == File {
+			c.total += list[i].Size
+		}
+	}
+	start := time.Now()
+	if err := c.read(ctx, list); err != nil {
+		return nil, fmt.Errorf("capture: %w", err)
+	}
+	t := &Tree{}
+	for _, f := range list {
+		t.Entries = append(t.Entries, f.Entry)
+	}
+	slices.SortFunc(t.Entries, compareEntries)
+	if err := t.check(); err != nil {
+		return nil, fmt.Errorf("capture: %w", err)
+	}
+	used, err := c.select_(ctx, t)
+	if err != nil {
+		return nil, fmt.Errorf("capture: %w", err)
+	}
+	r := &Captured{Info: o.Info, Read: c.done}
+	for _, b := range c.blobs[old:] {
+		r.Added, r.Blobs = r.Added+b.Size, r.Blobs+1
+	}
+	if r.Index, err = c.assemble(ctx, t, used, &r.Info); err != nil {
+		return nil, fmt.Errorf("capture: %w", err)
+	}
+	return r, o.Memo.save(list, start)
+}
+
+type capture struct {
+	to    artifact.Store
+	o     Options
+	pack  *packer
+	total int64
+
+	mu    sync.Mutex
+	have  map[Sum]bool // pieces that are stored or about to be
+	blobs []Blob       // that hold them: the parent's first
+	done  int64        // bytes read
+	seen  int64        // bytes read or known
+}
+
+// first tells whether a piece has to be stored, once for each.
+func (c *capture) first(s Sum) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	have := c.have[s]
+	c.have[s] = true
+	return !have
+}
+
+func (c *capture) report(path string, n int64, read bool) {
+	c.mu.Lock()
+	c.seen += n
+	if read {
+		c.done += n
+	}
+	seen := c.seen
+	c.mu.Unlock()
+	c.o.Progress.Count("capture", path, seen, c.total)
+}
+
+// read fills in sums and pieces, models beside the rest: hashing the ones and compressing the others takes a core each.
+func (c *capture) read(ctx context.Context, list []Found) error {
+	packing, stop := context.WithCancel(ctx)
+	defer stop()
+	c.pack = newPacker(packing, c.to, c.o.Seal)
+	g, ctx := errgroup.WithContext(ctx)
+	lanes := []func(context.Context, []*Found) error{c.small, c.large}
+	for i, lane := range lanes {
+		var mine []*Found
+		for k := range list {
+			f := &list[k]
+			if f.Kind == File && (isModel(f.Path) == (i == 1)) && !c.recalled(f) {
+				mine = append(mine, f)
+			}
+		}
+		g.Go(func() error { return lane(ctx, mine) })
+	}
+	err := g.Wait()
+	if err != nil {
+		stop()
+	}
+	packs, packErr := c.pack.finish()
+	c.blobs = append(c.blobs, packs...)
+	if err == nil || errors.Is(err, errStopped) {
+		err = cmp.Or(packErr, err)
+	}
+	return err
+}
+
+func isModel(path string) bool { return strings.HasPrefix(path, modelsDir+"/") }
+
+// recalled fills in what is known of a file that did not change and is stored whole.
+func (c *capture) recalled(f *Found) bool {
+	r, ok := c.o.Memo.recall(f)
+	if !ok {
+		return false
+	}
+	for _, p := range r.Pieces {
+		if !c.have[p.Sum] {
+			return false
+		}
+	}
+	f.Sum, f.Size, f.Records, f.Pieces = r.Sum, r.Size, r.Records, r.Pieces
+	c.report(f.Path, f.Size, false)
+	return true
+}
+
+// select_ returns the blobs that the tree needs, in the order of their first use. Of packs that are hardly used any more
+// the rest is packed anew, so that what was deleted does not stay for ever.
+func (c *capture) select_(ctx context.Context, t *Tree) ([]Blob, error) {
+	at := map[Sum]int{}
+	for i := range c.blobs {
+		for _, p := range c.blobs[i].Pieces {
+			at[p.Sum] = i
+		}
+	}
+	live := make([]int64, len(c.blobs))
+	var order []int
+	counted := map[Sum]bool{}
+	for _, e := range t.Entries {
+		for _, p := range e.Pieces {
+			i, ok := at[p.Sum]
+			if !ok {
+				return nil, fmt.Errorf("piece %s of %s is in no blob", p.Sum, e.Path)
+			}
+			if live[i] == 0 {
+				order = append(order, i)
+			}
+			if !counted[p.Sum] {
+				live[i] += p.Size
+				counted[p.Sum] = true
+			}
+		}
+	}
+	var used, poor []Blob
+	for _, i := range order {
+		if b := c.blobs[i]; b.Packed && live[i]*4 < b.raw() {
+			poor = append(poor, b)
+		} else {
+			used = append(used, b)
+		}
+	}
+	packs, err := c.repack(ctx, poor, counted)
+	c.blobs = append(c.blobs, packs...)
+	return append(used, packs...), err
+}
+
+// repack writes the pieces of packs that are still wanted into new ones.
+func (c *capture) repack(ctx context.Context, poor []Blob, wanted map[Sum]bool) ([]Blob, error) {
+	if len(poor) == 0 {
+		return nil, nil
+	}
+	p := newPacker(ctx, c.to, c.o.Seal)
+	var err error
+	for i := range poor {
+		if err == nil {
+			err = readBlob(ctx, c.to, &poor[i], c.o.Seal, func(p Piece) bool { return wanted[p.Sum] }, p.add)
+		}
+	}
+	packs, packErr := p.finish()
+	if err == nil || errors.Is(err, errStopped) {
+		err = cmp.Or(packErr, err)
+	}
+	return packs, err
+}
+
+// sumOf names bytes.
+func sumOf(data []byte) Sum { return sha256.Sum256(data) }

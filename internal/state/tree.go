@@ -1,0 +1,302 @@
+package state
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"path"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/agibake/agibake/internal/fault"
+)
+
+// Kind is what an entry is.
+type Kind byte
+
+// Nothing else can be part of a state: no devices, pipes or sockets.
+const (
+	Dir  Kind = 'd'
+	File Kind = 'f'
+	Link Kind = 'l'
+)
+
+// Sum is a SHA-256.
+type Sum [32]byte
+
+func (s Sum) String() string { return hex.EncodeToString(s[:]) }
+
+// Piece is a run of bytes of a file; each is stored once, in one blob.
+type Piece struct {
+	Sum  Sum
+	Size int64 // bytes
+}
+
+// Entry is a file, folder or symbolic link of a state.
+type Entry struct {
+	Path     string // slash-separated, relative to the state root
+	Kind     Kind
+	Mode     uint32 // permission bits with setgid and sticky
+	UID, GID uint32 // 0 stands for whoever captured it
+	Size     int64  // bytes of a file
+	Sum      Sum    // of a file
+	Records  int64  // lines of a .jsonl file; -1 of anything else
+	Target   string // of a link: relative, and inside the state
+	Pieces   []Piece
+}
+
+// Tree is what a state consists of. Equal states have equal trees, whoever captured them, where and when: times are no
+// part of it.
+type Tree struct {
+	Entries []Entry // by path, in byte order
+}
+
+const (
+	treeHead   = "agibake tree 1\n"
+	maxTree    = 256 << 20 // bytes of the document
+	maxPath    = 4096      // bytes
+	maxName    = 255       // bytes between slashes
+	modeBits   = 0o3777
+	maxPiece   = LargePiece
+	maxEntries = 4 << 20
+)
+
+// errTree marks a tree document that is not one.
+var errTree = fault.Mark(fault.Untrusted, errors.New("the tree is damaged"))
+
+// Encode returns the document of the tree (docs/state.md, "Tree").
+func (t *Tree) Encode() []byte {
+	var b bytes.Buffer
+	b.WriteString(treeHead)
+	for _, e := range t.Entries {
+		fmt.Fprintf(&b, "%c %04o %d %d ", e.Kind, e.Mode, e.UID, e.GID)
+		if e.Kind == File {
+			fmt.Fprintf(&b, "%d %s %d ", e.Size, e.Sum, e.Records)
+		}
+		b.WriteString(escape(e.Path) + "\n")
+		if e.Kind == Link {
+			b.WriteString("t " + escape(e.Target) + "\n")
+		}
+		for _, p := range e.Pieces {
+			fmt.Fprintf(&b, "p %d %s\n", p.Size, p.Sum)
+		}
+	}
+	return b.Bytes()
+}
+
+// DecodeTree reads what Encode wrote, and nothing else: whatever it accepts, Encode gives back byte by byte. Paths are safe
+// to be created under a folder in their order. Errors are of kind fault.Untrusted.
+func DecodeTree(data []byte) (*Tree, error) {
+	r := &lines{r: bufio.NewReader(bytes.NewReader(data))}
+	if r.next(); r.line+"\n" != treeHead {
+		return nil, fmt.Errorf("it begins with %.40q: %w", r.line, errTree)
+	}
+	t := &Tree{}
+	for r.next() {
+		if err := t.add(r); err != nil {
+			return nil, fmt.Errorf("line %d: %w", r.number, err)
+		}
+	}
+	if err := t.check(); err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(t.Encode(), data) {
+		return nil, fmt.Errorf("it is not in the one form that counts: %w", errTree)
+	}
+	return t, nil
+}
+
+func (t *Tree) add(r *lines) error {
+	last := len(t.Entries) - 1
+	switch kind := r.word(); {
+	case kind == "p" && last >= 0 && t.Entries[last].Kind == File:
+		p := Piece{Size: r.number64(), Sum: r.sum()}
+		t.Entries[last].Pieces = append(t.Entries[last].Pieces, p)
+	case kind == "t" && last >= 0 && t.Entries[last].Kind == Link && t.Entries[last].Target == "":
+		t.Entries[last].Target = r.text()
+	case (kind == "d" || kind == "f" || kind == "l") && len(t.Entries) < maxEntries:
+		e := Entry{Kind: Kind(kind[0]), Records: -1}
+		e.Mode, e.UID, e.GID = r.number32(8), r.number32(10), r.number32(10)
+		if e.Kind == File {
+			e.Size, e.Sum, e.Records = r.number64(), r.sum(), r.number64()
+		}
+		e.Path = r.text()
+		t.Entries = append(t.Entries, e)
+	default:
+		return fmt.Errorf("%.20q does not belong there: %w", kind, errTree)
+	}
+	if r.bad {
+		return fmt.Errorf("%.80q: %w", r.line, errTree)
+	}
+	return nil
+}
+
+// check holds the tree against the rules that make it safe to write below a folder.
+func (t *Tree) check() error {
+	dirs := map[string]bool{".": true}
+	before := ""
+	for _, e := range t.Entries {
+		why := ""
+		switch {
+		case !validPath(e.Path):
+			why = "is no path inside the state"
+		case e.Path <= before:
+			why = "is out of order"
+		case !dirs[path.Dir(e.Path)]:
+			why = "has no folder"
+		case e.Mode&^modeBits != 0:
+			why = "has an impossible mode"
+		case e.Kind == Link && !validTarget(e.Path, e.Target):
+			why = fmt.Sprintf("links to %.80q, outside the state", e.Target)
+		case e.Kind == File && !e.adds():
+			why = "has pieces that do not add up to it"
+		}
+		if why != "" {
+			return fmt.Errorf("%.200q %s: %w", e.Path, why, errTree)
+		}
+		if before = e.Path; e.Kind == Dir {
+			dirs[e.Path] = true
+		}
+	}
+	return nil
+}
+
+// adds tells whether the pieces are as large as the file.
+func (e *Entry) adds() bool {
+	left := e.Size
+	for _, p := range e.Pieces {
+		if p.Size <= 0 || p.Size > maxPiece || p.Size > left {
+			return false
+		}
+		left -= p.Size
+	}
+	return left == 0 && e.Size >= 0 && e.Records >= -1
+}
+
+// validPath tells whether p can be created below a folder without leaving it.
+func validPath(p string) bool {
+	if p == "" || p == "." || len(p) > maxPath || path.Clean(p) != p || path.IsAbs(p) || p == ".." || strings.HasPrefix(p, "../") || strings.Contains(p, "\x00") {
+		return false
+	}
+	for name := range strings.SplitSeq(p, "/") {
+		if len(name) > maxName {
+			return false
+		}
+	}
+	return true
+}
+
+// validTarget tells whether a link at p stays inside the state by its text. Other links on its way cannot lead out either,
+// since all of them obey.
+func validTarget(p, target string) bool {
+	if target == "" || len(target) > maxPath || path.IsAbs(target) || strings.Contains(target, "\x00") {
+		return false
+	}
+	// Names before a ".." could be links that lead elsewhere: such a path is not what it seems.
+	climbed := strings.TrimLeft(target, "./")
+	if strings.Contains("/"+climbed+"/", "/../") {
+		return false
+	}
+	in := path.Join(path.Dir(p), target)
+	return in != ".." && !strings.HasPrefix(in, "../")
+}
+
+// escape writes control characters, backslashes and what is not UTF-8 as \0 and three octal digits, which printf %b of any
+// shell reads.
+func escape(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == '\\' || r == 0x7f || r == utf8.RuneError }) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		if r < ' ' || r == '\\' || r == 0x7f || r == utf8.RuneError && n == 1 {
+			fmt.Fprintf(&b, `\0%03o`, s[i])
+			n = 1
+		} else {
+			b.WriteString(s[i : i+n])
+		}
+		i += n
+	}
+	return b.String()
+}
+
+func unescape(s string) (string, bool) {
+	if !strings.Contains(s, `\`) {
+		return s, true
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] != '\\' {
+			b.WriteByte(s[i])
+			continue
+		}
+		if i+5 > len(s) || s[i+1] != '0' {
+			return "", false
+		}
+		c, err := strconv.ParseUint(s[i+2:i+5], 8, 8)
+		if err != nil {
+			return "", false
+		}
+		b.WriteByte(byte(c))
+		i += 4
+	}
+	return b.String(), true
+}
+
+// lines reads a document of lines of words; the first fault sticks.
+type lines struct {
+	r      *bufio.Reader
+	line   string
+	rest   string
+	number int
+	bad    bool
+}
+
+func (l *lines) next() bool {
+	text, err := l.r.ReadString('\n')
+	l.line, l.rest = strings.TrimSuffix(text, "\n"), strings.TrimSuffix(text, "\n")
+	l.number++
+	return text != "" && (err == nil || errors.Is(err, io.EOF))
+}
+
+func (l *lines) word() string {
+	w, rest, _ := strings.Cut(l.rest, " ")
+	l.rest = rest
+	return w
+}
+
+func (l *lines) number32(base int) uint32 {
+	n, err := strconv.ParseUint(l.word(), base, 32)
+	l.bad = l.bad || err != nil
+	return uint32(n)
+}
+
+func (l *lines) number64() int64 {
+	n, err := strconv.ParseInt(l.word(), 10, 64)
+	l.bad = l.bad || err != nil || n == math.MaxInt64
+	return n
+}
+
+func (l *lines) sum() (s Sum) {
+	w := l.word()
+	n, err := hex.Decode(s[:], []byte(w[:min(len(w), 2*len(s))]))
+	l.bad = l.bad || err != nil || n != len(s) || len(w) != 2*len(s)
+	return s
+}
+
+// text is the rest of the line.
+func (l *lines) text() string {
+	s, ok := unescape(l.rest)
+	l.bad = l.bad || !ok || s == ""
+	return s
+}
+
+// compareEntries orders entries as a tree has them.
+func compareEntries(a, b Entry) int { return cmp.Compare(a.Path, b.Path) }

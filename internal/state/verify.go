@@ -1,0 +1,136 @@
+package state
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"runtime"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/agibake/agibake/internal/artifact"
+	"github.com/agibake/agibake/internal/progress"
+)
+
+// Verified says what Verify read.
+type Verified struct {
+	Blobs  int   `json:"blobs"`
+	Bytes  int64 `json:"bytes"` // of blobs, as stored
+	Pieces int   `json:"pieces"`
+	Files  int   `json:"files"`
+}
+
+// Verify reads everything back: each blob and piece is held against its digest, and each file that consists of several
+// pieces against its own. Errors are those of the store and artifact.ErrDigest.
+func (x *Snapshot) Verify(ctx context.Context, s artifact.Reader, p progress.Func) (*Verified, error) {
+	v := &Verified{}
+	var total int64
+	for _, b := range x.Contents.Blobs {
+		total += b.Size
+		v.Blobs++
+		v.Pieces += len(b.Pieces)
+	}
+	v.Bytes = total
+	var done atomic.Int64
+	g, inner := errgroup.WithContext(ctx)
+	g.SetLimit(max(2, min(runtime.GOMAXPROCS(0), 8)))
+	for i := range x.Contents.Blobs {
+		b := &x.Contents.Blobs[i]
+		g.Go(func() error {
+			err := readBlob(inner, s, b, x.Seal, func(Piece) bool { return true }, func(Piece, []byte) error { return nil })
+			p.Count("verify", "blobs", done.Add(b.Size), total)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, fmt.Errorf("verify %s: %w", x.Index.Digest, err)
+	}
+	for _, e := range x.Tree.Entries {
+		if e.Kind == File {
+			v.Files++
+		}
+	}
+	if err := x.files(ctx, s, p); err != nil {
+		return nil, fmt.Errorf("verify %s: %w", x.Index.Digest, err)
+	}
+	return v, nil
+}
+
+// files holds the sums of files of several pieces against the pieces.
+func (x *Snapshot) files(ctx context.Context, s artifact.Reader, p progress.Func) error {
+	r := newPieces(x, s)
+	for i := range x.Tree.Entries {
+		e := &x.Tree.Entries[i]
+		if e.Kind != File {
+			continue
+		}
+		if len(e.Pieces) == 1 && e.Pieces[0].Sum == e.Sum {
+			continue
+		}
+		h := sha256.New()
+		if err := r.copy(ctx, e, h); err != nil {
+			return err
+		}
+		if Sum(h.Sum(nil)) != e.Sum {
+			return fmt.Errorf("%s: %w", e.Path, artifact.ErrDigest)
+		}
+		p.Step("verify", e.Path)
+	}
+	return nil
+}
+
+// pieces reads files of a snapshot from its blobs, in order. It keeps the last blob that it took apart, for the next
+// pieces are mostly there.
+type pieces struct {
+	x    *Snapshot
+	s    artifact.Reader
+	at   map[Sum]*Blob
+	last *Blob
+	held map[Sum][]byte
+}
+
+func newPieces(x *Snapshot, s artifact.Reader) *pieces {
+	r := &pieces{x: x, s: s, at: map[Sum]*Blob{}}
+	for i := range x.Contents.Blobs {
+		for _, p := range x.Contents.Blobs[i].Pieces {
+			r.at[p.Sum] = &x.Contents.Blobs[i]
+		}
+	}
+	return r
+}
+
+// get returns a piece; the bytes must not be changed.
+func (r *pieces) get(ctx context.Context, p Piece) ([]byte, error) {
+	b := r.at[p.Sum]
+	if b != r.last {
+		r.last, r.held = nil, map[Sum][]byte{}
+		err := readBlob(ctx, r.s, b, r.x.Seal, func(Piece) bool { return true }, func(p Piece, data []byte) error {
+			if b.Packed {
+				data = append([]byte(nil), data...)
+			}
+			r.held[p.Sum] = data
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		r.last = b
+	}
+	return r.held[p.Sum], nil
+}
+
+// copy writes a file.
+func (r *pieces) copy(ctx context.Context, e *Entry, w io.Writer) error {
+	for _, p := range e.Pieces {
+		data, err := r.get(ctx, p)
+		if err == nil {
+			_, err = w.Write(data)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", e.Path, err)
+		}
+	}
+	return nil
+}
