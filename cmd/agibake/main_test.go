@@ -32,7 +32,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("XDG_CONFIG_HOME", e.WorkDir+"/config")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "locked": locked, "appliance": appliance, "serve": serve, "flip": flip},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "locked": locked, "appliance": appliance, "serve": serve, "flip": flip, "spoil": spoil},
 	})
 }
 

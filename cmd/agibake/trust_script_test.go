@@ -6,6 +6,7 @@ import (
 	"log"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -52,4 +53,18 @@ func flip(ts *testscript.TestScript, _ bool, args []string) {
 	_, err = f.WriteAt(data, 0)
 	ts.Check(err)
 	ts.Check(f.Close())
+}
+
+// spoil LAYOUT changes one bit of each blob that is no JSON document.
+func spoil(ts *testscript.TestScript, _ bool, args []string) {
+	blobs, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "blobs", "sha256", "*"))
+	ts.Check(err)
+	for _, file := range blobs {
+		data, err := os.ReadFile(file)
+		ts.Check(err)
+		if len(data) > 0 && data[0] != '{' {
+			data[len(data)/2] ^= 1
+			ts.Check(os.WriteFile(file, data, 0o644))
+		}
+	}
 }

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"github.com/agibake/agibake/internal/artifact"
+	"github.com/agibake/agibake/internal/fault"
+	"github.com/agibake/agibake/internal/seal"
+	"github.com/agibake/agibake/internal/state"
+)
+
+type captureFlags struct {
+	at         registryFlags
+	keys       keyFlags
+	to         string
+	tags       []string
+	note, name string
+	exclude    []string
+	recipients seal.Recipients
+	passphrase bool
+}
+
+func newStateCapture(a *app) *cobra.Command {
+	f := &captureFlags{}
+	c := &cobra.Command{
+		Use:   "capture FOLDER --to REF",
+		Short: "Take a snapshot of a state",
+		Long: `Take a snapshot of a state folder while it is in use: what writes there stands still for the moment in which changed
+files are copied, and goes on. Unchanged files are neither read nor stored again. The snapshot is called by its time and
+"latest". With --recipient, --gpg-recipient or --seal-passphrase only those can read it.`,
+		Example: "  agibake state capture /var/lib/agi-core --to oci:/mnt/usb/saiga\n  agibake state capture core --to registry.example/agi/saiga --tag before-training --recipient age1…",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if f.to == "" {
+				return usage(c, errors.New("--to is missing: "+stateRef))
+			}
+			return a.stateCapture(c.Context(), c, f, args[0])
+		},
+	}
+	c.Flags().StringVar(&f.to, "to", "", "`REF` that receives the snapshot: "+stateRef)
+	c.Flags().StringArrayVar(&f.tags, "tag", nil, "`NAME` for the snapshot; may be repeated")
+	c.Flags().StringVar(&f.note, "note", "", "`TEXT` that is kept with it")
+	c.Flags().StringVar(&f.name, "name", "", "`NAME` of the mind; the folder's by default")
+	c.Flags().StringArrayVar(&f.exclude, "exclude", nil, "`PATTERN` of paths, or of names, to leave out; may be repeated")
+	c.Flags().StringArrayVar(&f.recipients.Age, "recipient", nil, "`KEY` that can read it: age1…, ssh-ed25519 …, or a file of them; may be repeated")
+	c.Flags().StringArrayVar(&f.recipients.GPG, "gpg-recipient", nil, "`KEY` of gpg that can read it: a fingerprint or a mail address; may be repeated")
+	c.Flags().BoolVar(&f.passphrase, "seal-passphrase", false, "a passphrase can read it: AGIBAKE_PASSPHRASE, or a prompt")
+	f.keys.flags(c)
+	f.at.flags(c)
+	c.Flags().BoolVar(&a.jsonOut, "json", false, "print one JSON document")
+	return c
+}
+
+var plainTag = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
+
+// captureReport is what state capture --json prints.
+type captureReport struct {
+	Digest digest.Digest `json:"digest"`
+	Tags   []string      `json:"tags"`
+	Info   state.Info    `json:"info"`
+	Sealed bool          `json:"sealed"`
+	Read   int64         `json:"read"`  // bytes of files
+	Added  int64         `json:"added"` // bytes of blobs
+}
+
+func (a *app) stateCapture(ctx context.Context, c *cobra.Command, f *captureFlags, root string) error {
+	m, err := f.at.minds(ctx, f.to, true)
+	if err != nil {
+		return err
+	}
+	if m.reference != "" {
+		f.tags = append(f.tags, m.reference)
+		m.reference = ""
+	}
+	for _, tag := range f.tags {
+		if !plainTag.MatchString(tag) {
+			return usage(c, fmt.Errorf("--tag %q: letters, digits, '.', '_' and '-' make a tag", tag))
+		}
+	}
+	if m.layout != nil {
+		done, err := m.layout.Use(ctx)
+		if err != nil {
+			return err
+		}
+		defer done()
+	}
+	o := state.Options{Info: state.Info{Name: f.name, Note: f.note, Exclude: f.exclude, Version: version, Created: time.Now().UTC().Truncate(time.Second)}}
+	if o.Parent, o.Seal, err = a.sealing(ctx, m, f); err != nil {
+		return err
+	}
+	if o.Memo, err = openMemo(root); err != nil {
+		return err
+	}
+	if o.Info.Name == "" {
+		if abs, err := filepath.Abs(root); err == nil {
+			o.Info.Name = filepath.Base(abs)
+		}
+	}
+	show, done := a.progress()
+	defer done()
+	o.Progress = show
+	for { // a second has room for one
+		if _, err := m.Resolve(ctx, state.TimeTag(o.Info.Created)); err != nil {
+			break
+		}
+		o.Info.Created = o.Info.Created.Add(time.Second)
+	}
+	o.Tags = append(f.tags, state.TimeTag(o.Info.Created), state.Latest)
+	list, cleanup, err := a.stage(ctx, root, f.exclude, &o, show)
+	if err != nil {
+		return err
+	}
+	defer cleanup()
+	got, err := state.Capture(ctx, m, list, o)
+	if err != nil {
+		return err
+	}
+	done()
+	if a.jsonOut {
+		return a.printJSON(captureReport{got.Index.Digest, o.Tags, got.Info, o.Seal != nil, got.Read, got.Added})
+	}
+	fmt.Fprintf(a.stdout, "%s is captured in %s as %s\n", got.Info.Name, m.name, o.Tags[len(o.Tags)-2])
+	fmt.Fprintf(a.stdout, "  %s\n", got.Index.Digest)
+	a.fact("state", "%s in %d files, %d records", size(got.Info.Bytes), got.Info.Files, got.Info.Records)
+	a.fact("read", "%s", size(got.Read))
+	a.fact("added", "%s in %d blobs", size(got.Added), got.Blobs)
+	if l := got.Info.Live; l != nil && len(l.Paused) > 0 {
+		a.fact("stood still", "%d ms: %d writers", l.FrozenMS, len(l.Paused))
+	}
+	if o.Seal != nil {
+		a.fact("sealed", "%s", o.Seal.Secret.ID()[:16])
+	}
+	return nil
+}
+
+// openMemo opens what is remembered of a state folder in the user's cache.
+func openMemo(root string) (*state.Memo, error) {
+	if info, err := os.Stat(root); err != nil || !info.IsDir() {
+		if err == nil {
+			err = fmt.Errorf("%s is no folder", root)
+		}
+		return nil, fault.Hint(fault.Mark(fault.Input, err), "name the state root, such as /var/lib/agi-core")
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return nil, err
+	}
+	return state.OpenMemo(filepath.Join(dir, "agibake", "state"), root)
+}
+
+// sealing finds the snapshot to build upon, and the secret: that of the repository, or a new one for recipients. A sealed
+// repository stays sealed, and nothing readable is built upon what is sealed or the other way round.
+func (a *app) sealing(ctx context.Context, m *minds, f *captureFlags) (*state.Snapshot, *state.Seal, error) {
+	parent, err := a.read(ctx, m, &f.keys)
+	if errors.Is(err, artifact.ErrNotFound) {
+		parent, err = nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	key, err := loadSeal(m)
+	if err != nil {
+		return nil, nil, err
+	}
+	if parent != nil && parent.Seal != nil {
+		if key != nil && key.Secret.ID() != parent.Seal.Secret.ID() {
+			err := fault.Mark(fault.Untrusted, errors.New("the latest snapshot is sealed with another secret than the one kept here"))
+			return nil, nil, fault.Hint(err, "somebody else sealed it; capture to another place")
+		}
+		if key == nil {
+			key = parent.Seal
+		}
+	}
+	if f.passphrase {
+		if f.recipients.Passphrase, err = a.passphrase(ctx, "passphrase for the snapshots", true); err != nil {
+			return nil, nil, err
+		}
+	}
+	if r := f.recipients; len(r.Age)+len(r.GPG) > 0 || r.Passphrase != "" {
+		if key == nil {
+			key = &state.Seal{}
+			if key.Secret, err = seal.NewSecret(); err != nil {
+				return nil, nil, err
+			}
+		}
+		if key.Wraps, err = key.Secret.Wrap(ctx, r); err != nil {
+			return nil, nil, err
+		}
+	}
+	if key != nil {
+		if err := saveSeal(m, key); err != nil {
+			return nil, nil, err
+		}
+	}
+	if parent != nil && (parent.Seal == nil) != (key == nil) {
+		parent = nil
+	}
+	return parent, key, nil
+}

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"github.com/agibake/agibake/internal/fault"
+	"github.com/agibake/agibake/internal/state"
+	"github.com/agibake/agibake/internal/trust"
+)
+
+type restoreFlags struct {
+	at     registryFlags
+	keys   keyFlags
+	trust  trustFlags
+	to     string
+	paths  []string
+	check  string
+	undo   bool
+	accept bool
+}
+
+func newStateRestore(a *app) *cobra.Command {
+	f := &restoreFlags{}
+	c := &cobra.Command{
+		Use:   "restore REF --to FOLDER",
+		Short: "Bring a snapshot back",
+		Long: `Restore a snapshot beside FOLDER, hold every byte against its digest, and put it in FOLDER's place in one step. The
+former state is kept: --undo brings it back, --accept removes it, and with --check it comes back by itself if that command
+fails. A restore that was cut goes on where it stopped. A snapshot in a registry must be signed by a trusted key.`,
+		Example: "  agibake state restore oci:/mnt/usb/saiga --to /var/lib/agi-core\n  agibake state restore oci:saiga:before-training --to core --path memory/notes.jsonl\n  agibake state restore --undo --to core",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if f.to == "" {
+				return usage(c, errors.New("--to is missing: the folder that becomes the state"))
+			}
+			if f.undo && f.accept || (f.undo || f.accept) != (len(args) == 0) {
+				return usage(c, errors.New("name a snapshot, or --undo, or --accept"))
+			}
+			if len(args) == 0 {
+				return a.stateFormer(f)
+			}
+			return a.stateRestore(c.Context(), c, f, args[0])
+		},
+	}
+	c.Flags().StringVar(&f.to, "to", "", "`FOLDER` that becomes the state")
+	c.Flags().StringArrayVar(&f.paths, "path", nil, "`PATH` in the snapshot; only such are restored; may be repeated")
+	c.Flags().StringVar(&f.check, "check", "", "shell `COMMAND` that must succeed with the restored state, in AGI_CORE; the former one comes back if not")
+	c.Flags().BoolVar(&f.undo, "undo", false, "bring the former state back")
+	c.Flags().BoolVar(&f.accept, "accept", false, "remove the former states that are kept")
+	f.keys.flags(c)
+	f.trust.flags(c)
+	f.at.flags(c)
+	c.Flags().BoolVar(&a.jsonOut, "json", false, "print one JSON document")
+	return c
+}
+
+// restoreReport is what state restore --json prints.
+type restoreReport struct {
+	Digest  digest.Digest  `json:"digest"`
+	Folder  string         `json:"folder"`
+	Former  string         `json:"former,omitempty"` // where the state is that was there before
+	Files   int            `json:"files"`
+	Bytes   int64          `json:"bytes"`
+	Kept    int64          `json:"kept"` // bytes that an earlier attempt had restored
+	Verdict *trust.Verdict `json:"verdict"`
+}
+
+func (a *app) stateRestore(ctx context.Context, c *cobra.Command, f *restoreFlags, reference string) error {
+	m, err := f.at.minds(ctx, reference, false)
+	if err != nil {
+		return err
+	}
+	d, err := m.find(ctx)
+	if err != nil {
+		return err
+	}
+	x, err := state.Look(ctx, m, d)
+	if err != nil {
+		return err
+	}
+	r := restoreReport{Digest: d.Digest, Folder: f.to}
+	if r.Verdict, err = a.judgeState(ctx, c, m, &f.trust, x); err != nil { // before anything of it is read
+		return err
+	}
+	if x, err = state.Read(ctx, m, d, a.opener(m, &f.keys)); err != nil {
+		return err
+	}
+	root, err := filepath.Abs(f.to)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(root), 0o755); err != nil {
+		return err
+	}
+	show, done := a.progress()
+	defer done()
+	staging := x.Staging(root)
+	got, err := x.Restore(ctx, m, staging, state.RestoreOptions{Only: f.paths, Progress: show})
+	if err != nil {
+		return err
+	}
+	done()
+	r.Files, r.Bytes, r.Kept = got.Files, got.Bytes, got.Kept
+	if len(f.paths) > 0 {
+		r.Former, err = state.Place(staging, root, f.paths, time.Now())
+	} else {
+		r.Former, err = state.Switch(staging, root, time.Now())
+	}
+	if err != nil {
+		return err
+	}
+	if err := a.checkRestored(ctx, f, root, r.Former); err != nil {
+		return err
+	}
+	if a.jsonOut {
+		return a.printJSON(r)
+	}
+	fmt.Fprintf(a.stdout, "%s of %s is restored to %s\n", x.Info.Name, x.Info.Created.Format("2006-01-02 15:04:05"), f.to)
+	fmt.Fprintf(a.stdout, "  %s\n", d.Digest)
+	a.signers(r.Verdict)
+	a.fact("restored", "%s in %d files", size(r.Bytes), r.Files)
+	if r.Kept > 0 {
+		a.fact("kept", "%s from an earlier attempt", size(r.Kept))
+	}
+	if r.Former != "" && f.check == "" {
+		a.fact("former", "%s", r.Former)
+		if len(f.paths) == 0 {
+			fmt.Fprintf(a.stdout, "bring it back:  agibake state restore --undo --to %s\nremove it:      agibake state restore --accept --to %s\n", f.to, f.to)
+		}
+	}
+	return nil
+}
+
+// checkRestored runs the command that judges the restored state. The former one comes back if it fails, also by Ctrl-C.
+func (a *app) checkRestored(ctx context.Context, f *restoreFlags, root, former string) error {
+	if f.check == "" {
+		return nil
+	}
+	c := exec.CommandContext(ctx, "/bin/sh", "-c", f.check)
+	c.Env = append(os.Environ(), "AGI_CORE="+root)
+	c.Stdout, c.Stderr = a.stderr, a.stderr
+	c.WaitDelay = 5 * time.Second
+	err := c.Run()
+	switch {
+	case err == nil && former != "":
+		return os.RemoveAll(former)
+	case err == nil:
+		return nil
+	case former == "":
+		return fault.Hint(fault.Mark(fault.CheckFailed, fmt.Errorf("the check of the restored state failed: %w", err)), "nothing was there before: "+root+" stays as it was restored")
+	}
+	undone, undoErr := state.Undo(root)
+	if undoErr != nil {
+		return errors.Join(err, undoErr)
+	}
+	return fault.Hint(fault.Mark(fault.CheckFailed, fmt.Errorf("the check of the restored state failed, and the former state is back: %w", err)), "the restored one lies in "+undone)
+}
+
+// stateFormer brings the former state back, or removes it.
+func (a *app) stateFormer(f *restoreFlags) error {
+	root, err := filepath.Abs(f.to)
+	if err != nil {
+		return err
+	}
+	if f.undo {
+		undone, err := state.Undo(root)
+		if err == nil {
+			fmt.Fprintf(a.stdout, "the former state is back in %s; the other one lies in %s\n", f.to, undone)
+		}
+		return err
+	}
+	list, err := state.Formers(root)
+	if err != nil {
+		return err
+	}
+	for _, former := range list {
+		if err := os.RemoveAll(former); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(a.stdout, "%d former states are removed\n", len(list))
+	return nil
+}
