@@ -24,16 +24,24 @@ func TestMain(m *testing.M) {
 // TestScripts runs the real main over testdata/script: good and bad command lines, with their exit codes.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
-		Setup: func(e *testscript.Env) error {
-			e.Setenv("HOME", e.WorkDir)
-			e.Setenv("XDG_CACHE_HOME", e.WorkDir+"/cache")
-			e.Setenv("XDG_STATE_HOME", e.WorkDir+"/state")
-			e.Setenv("XDG_CONFIG_HOME", e.WorkDir+"/config")
-			return nil
-		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "locked": locked, "appliance": appliance, "serve": serve, "flip": flip, "spoil": spoil},
+		Dir:   "testdata/script",
+		Setup: home,
+		Cmds:  commands,
 	})
+}
+
+// commands are what scripts can do beyond testscript's own.
+var commands = map[string]func(*testscript.TestScript, bool, []string){
+	"exits": exits, "locked": locked, "appliance": appliance, "serve": serve, "flip": flip, "spoil": spoil,
+}
+
+// home keeps a script's files in its own folder.
+func home(e *testscript.Env) error {
+	e.Setenv("HOME", e.WorkDir)
+	e.Setenv("XDG_CACHE_HOME", e.WorkDir+"/cache")
+	e.Setenv("XDG_STATE_HOME", e.WorkDir+"/state")
+	e.Setenv("XDG_CONFIG_HOME", e.WorkDir+"/config")
+	return nil
 }
 
 // exits CODE ARG… runs agibake and requires that exit code; stdout and stderr can then be matched.

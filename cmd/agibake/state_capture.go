@@ -27,6 +27,7 @@ type captureFlags struct {
 	exclude    []string
 	recipients seal.Recipients
 	passphrase bool
+	docker     string
 }
 
 func newStateCapture(a *app) *cobra.Command {
@@ -54,6 +55,7 @@ files are copied, and goes on. Unchanged files are neither read nor stored again
 	c.Flags().StringArrayVar(&f.recipients.Age, "recipient", nil, "`KEY` that can read it: age1…, ssh-ed25519 …, or a file of them; may be repeated")
 	c.Flags().StringArrayVar(&f.recipients.GPG, "gpg-recipient", nil, "`KEY` of gpg that can read it: a fingerprint or a mail address; may be repeated")
 	c.Flags().BoolVar(&f.passphrase, "seal-passphrase", false, "a passphrase can read it: AGIBAKE_PASSPHRASE, or a prompt")
+	c.Flags().StringVar(&f.docker, "docker", "", "`PROGRAM` that pauses containers; docker if it answers, none leaves them alone")
 	f.keys.flags(c)
 	f.at.flags(c)
 	c.Flags().BoolVar(&a.jsonOut, "json", false, "print one JSON document")
@@ -115,12 +117,14 @@ func (a *app) stateCapture(ctx context.Context, c *cobra.Command, f *captureFlag
 		o.Info.Created = o.Info.Created.Add(time.Second)
 	}
 	o.Tags = append(f.tags, state.TimeTag(o.Info.Created), state.Latest)
-	list, cleanup, err := a.stage(ctx, root, f.exclude, &o, show)
+	found, err := state.Collect(ctx, root, state.CollectOptions{Memo: o.Memo, Parent: o.Parent, Docker: f.docker, Progress: show,
+		Scan: state.ScanOptions{Exclude: f.exclude, Skipped: func(path string) { show.Warn("capture", path+" is neither file nor folder, and left out") }}})
 	if err != nil {
 		return err
 	}
-	defer cleanup()
-	got, err := state.Capture(ctx, m, list, o)
+	defer found.Close()
+	o.Info.Live = found.Live
+	got, err := state.Capture(ctx, m.Repository, found.List, o)
 	if err != nil {
 		return err
 	}

@@ -41,6 +41,9 @@ func (f *Found) moved() error {
 
 // unchanged compares a file with what was found, after it was read.
 func (f *Found) unchanged(in *os.File) error {
+	if f.staged {
+		return nil
+	}
 	info, err := in.Stat()
 	if err != nil {
 		return err

@@ -20,6 +20,8 @@ type Found struct {
 	Entry
 	From string // the file that holds the bytes
 	stat stat
+	// staged is true of a private copy, which is not what stat describes.
+	staged bool
 }
 
 // stat is what tells whether a file is the one that was read before.
@@ -31,7 +33,10 @@ type stat struct {
 }
 
 // Excluded never become part of a state: what belongs to the machine or the file system.
-var Excluded = []string{"lost+found", "boot/identity.json"}
+var Excluded = []string{"lost+found", "boot/identity.json", ownDir}
+
+// ownDir is where we put what is beside the state, if the state is a file system of its own.
+const ownDir = ".agibake"
 
 // ScanOptions say what is left out.
 type ScanOptions struct {

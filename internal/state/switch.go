@@ -22,8 +22,18 @@ func (x *Snapshot) Staging(root string) string {
 	return sibling(root, "restore-"+x.Index.Digest.Encoded()[:16])
 }
 
+// sibling is a path on the file system of root, beside it; below it where root is a file system of its own.
 func sibling(root, suffix string) string {
+	if mounted(root) {
+		return filepath.Join(root, ownDir, suffix)
+	}
 	return filepath.Join(filepath.Dir(root), "."+filepath.Base(root)+"."+suffix)
+}
+
+// mounted tells whether root is a mount point.
+func mounted(root string) bool {
+	var at, above unix.Stat_t
+	return unix.Stat(root, &at) == nil && unix.Stat(filepath.Dir(root), &above) == nil && at.Dev != above.Dev
 }
 
 const formerMark = "former-"

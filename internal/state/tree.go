@@ -207,16 +207,16 @@ func validTarget(p, target string) bool {
 	return in != ".." && !strings.HasPrefix(in, "../")
 }
 
-// escape writes control characters, backslashes and what is not UTF-8 as \0 and three octal digits, which printf %b of any
-// shell reads.
+// escape writes control characters, backslashes, what is not UTF-8, and spaces at either end as \0 and three octal digits:
+// read and printf %b of any shell then give the text back.
 func escape(s string) string {
-	if !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == '\\' || r == 0x7f || r == utf8.RuneError }) {
+	if s[0] != ' ' && s[len(s)-1] != ' ' && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == '\\' || r == 0x7f || r == utf8.RuneError }) {
 		return s
 	}
 	var b strings.Builder
 	for i := 0; i < len(s); {
 		r, n := utf8.DecodeRuneInString(s[i:])
-		if r < ' ' || r == '\\' || r == 0x7f || r == utf8.RuneError && n == 1 {
+		if r < ' ' || r == '\\' || r == 0x7f || r == utf8.RuneError && n == 1 || r == ' ' && (i == 0 || i == len(s)-1) {
 			fmt.Fprintf(&b, `\0%03o`, s[i])
 			n = 1
 		} else {

@@ -1,0 +1,276 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/agibake/agibake/internal/fault"
+	"github.com/agibake/agibake/internal/live"
+	"github.com/agibake/agibake/internal/progress"
+)
+
+// CollectOptions are how Collect works.
+type CollectOptions struct {
+	Scan     ScanOptions
+	Memo     *Memo     // with Parent it says what need not be read; either may be nil
+	Parent   *Snapshot //
+	Docker   string    // as in live.Options
+	Progress progress.Func
+}
+
+// Collected is a state as it was at one instant.
+type Collected struct {
+	List  []Found
+	Live  *Live // nil if nothing was copied aside
+	Close func()
+}
+
+// Collect finds what there is to capture. Where something writes to the state, all writers stand still for the moment in
+// which what is not known yet is copied aside, models apart, which nobody writes to in place; databases are always copied
+// by their own means. Where nobody writes, files are read where they are, and Capture notices if they change meanwhile.
+// Close removes the copies.
+func Collect(ctx context.Context, root string, o CollectOptions) (*Collected, error) {
+	c := &collector{root: root, o: o, have: o.Parent.pieces()}
+	staging := sibling(root, "capture")
+	for range attempts {
+		if err := os.RemoveAll(staging); err != nil { // left by one that was killed
+			return nil, fmt.Errorf("collect: %w", err)
+		}
+		got, whole, err := c.try(ctx, staging)
+		if err != nil {
+			return nil, fmt.Errorf("collect: %w", errors.Join(err, os.RemoveAll(staging)))
+		}
+		if whole {
+			got.Close = func() { _ = os.RemoveAll(staging) }
+			return got, nil
+		}
+	}
+	return nil, fault.Hint(fmt.Errorf("collect %s: files keep changing while they are copied", root), "stop what writes there, or leave it out with --exclude")
+}
+
+const chromaFile = "chroma.sqlite3"
+
+// attempts bounds how often it is tried to find the state at one instant.
+const attempts = 5
+
+type collector struct {
+	root string
+	o    CollectOptions
+	have map[Sum]bool
+}
+
+// pieces are those that a snapshot holds.
+func (x *Snapshot) pieces() map[Sum]bool {
+	have := map[Sum]bool{}
+	if x != nil {
+		for _, b := range x.Contents.Blobs {
+			for _, p := range b.Pieces {
+				have[p.Sum] = true
+			}
+		}
+	}
+	return have
+}
+
+// known tells whether a file did not change and is stored whole.
+func (c *collector) known(f *Found) bool {
+	r, ok := c.o.Memo.recall(f)
+	for _, p := range r.Pieces {
+		ok = ok && c.have[p.Sum]
+	}
+	return ok
+}
+
+// try scans, copies, and scans again; whole is false if something changed in between.
+func (c *collector) try(ctx context.Context, staging string) (got *Collected, whole bool, err error) {
+	list, err := Scan(ctx, c.root, c.o.Scan)
+	if err != nil {
+		return nil, false, err
+	}
+	quiet, err := c.quiet(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	files, made := c.copied(list, quiet)
+	list = slices.DeleteFunc(list, func(f Found) bool { // an export that was restored
+		return slices.ContainsFunc(made, func(m Found) bool { return m.Path == f.Path })
+	})
+	if len(files) == 0 {
+		return &Collected{List: append(list, made...)}, true, nil
+	}
+	s, err := live.Stage(ctx, c.root, files, staging, live.Options{Docker: c.o.Docker, Progress: c.o.Progress})
+	if err != nil {
+		return nil, false, err
+	}
+	for _, w := range s.Warnings {
+		c.o.Progress.Warn("capture", w)
+	}
+	after, err := Scan(ctx, c.root, ScanOptions{Exclude: c.o.Scan.Exclude})
+	if err != nil {
+		return nil, false, err
+	}
+	if !quiet && moved(list, after, files, s) {
+		return nil, false, nil
+	}
+	return &Collected{List: slices.Concat(merge(list, s), made), Live: report(s)}, true, nil
+}
+
+// quiet tells whether nobody has a file of the state open for writing.
+func (c *collector) quiet(ctx context.Context) (bool, error) {
+	f, err := live.Freeze(ctx, c.root, live.Options{Docker: c.o.Docker})
+	if err != nil {
+		return false, err
+	}
+	return len(f.Paused)+len(f.Stopped) == 0, f.Thaw()
+}
+
+// copied chooses what is copied aside. Of a database that did not change, the export that was made of it before is
+// returned instead.
+func (c *collector) copied(list []Found, quiet bool) (files []string, made []Found) {
+	byPath := map[string]*Found{}
+	for i := range list {
+		byPath[list[i].Path] = &list[i]
+	}
+	for _, full := range live.FindChroma(c.root) {
+		dir, err := filepath.Rel(c.root, full)
+		db := byPath[path.Join(dir, chromaFile)]
+		if err != nil || db == nil { // excluded
+			continue
+		}
+		export := c.export(dir, db)
+		same := c.known(&export)
+		for i := range list {
+			if f := &list[i]; f.Kind == File && strings.HasPrefix(f.Path, dir+"/") || dir == "." {
+				same = same && (f.Kind != File || c.known(f))
+			}
+		}
+		if !same {
+			files = append(files, db.Path)
+		} else {
+			made = append(made, export)
+		}
+	}
+	for i := range list {
+		f := &list[i]
+		if f.Kind != File || isModel(f.Path) {
+			continue
+		}
+		if db := byPath[databaseOf(f.Path)]; db != nil && live.IsSQLite(db.From) { // its changes may be there alone
+			files = append(files, db.Path, f.Path)
+		} else if !c.known(f) && (!quiet || live.IsSQLite(f.From)) {
+			files = append(files, f.Path)
+		}
+	}
+	return files, made
+}
+
+// databaseOf is the SQLite database that a file beside it belongs to, by its name.
+func databaseOf(p string) string {
+	for _, suffix := range []string{"-wal", "-shm", "-journal"} {
+		if db, ok := strings.CutSuffix(p, suffix); ok {
+			return db
+		}
+	}
+	return ""
+}
+
+// export is the entry of the logical export of a database, which the memo knows by the database's state.
+func (c *collector) export(dir string, db *Found) Found {
+	at := dir + ".export.jsonl"
+	if dir == "." {
+		at = "chroma.export.jsonl"
+	}
+	e := Found{Entry: db.Entry, stat: db.stat, staged: true}
+	e.Path, e.Mode, e.Sum, e.Pieces = at, 0o644, Sum{}, nil
+	return e
+}
+
+// moved tells whether something that was not copied changed before the instant.
+func moved(before, after []Found, files []string, s *live.Staged) bool {
+	at := s.At.UnixNano()
+	old := map[string]*Found{}
+	for i := range before {
+		old[before[i].Path] = &before[i]
+	}
+	copied := map[string]bool{}
+	for _, f := range s.Files {
+		copied[f.Rel] = true
+	}
+	for _, p := range slices.Concat(files, s.Absorbed, s.Gone) {
+		copied[p] = true
+	}
+	for i := range after {
+		f := &after[i]
+		if copied[f.Path] || f.Kind == Dir {
+			continue
+		}
+		if o := old[f.Path]; (o == nil || o.stat != f.stat) && f.stat.Changed <= at {
+			return true
+		}
+	}
+	return false
+}
+
+// merge lets copies stand for the files they were made of.
+func merge(list []Found, s *live.Staged) []Found {
+	copies := map[string]live.File{}
+	for _, f := range s.Files {
+		copies[f.Rel] = f
+	}
+	var out []Found
+	stats := map[string]Found{}
+	for _, f := range list {
+		stats[f.Path] = f
+		if slices.Contains(s.Absorbed, f.Path) || slices.Contains(s.Gone, f.Path) {
+			continue
+		}
+		if c, ok := copies[f.Path]; ok && f.Kind == File {
+			f.From, f.Size, f.staged = c.Path, c.Size, true
+			delete(copies, f.Path)
+		}
+		out = append(out, f)
+	}
+	for _, c := range s.Files { // exports, and files of a database that appeared meanwhile
+		if _, left := copies[c.Rel]; !left || c.Mode&fs.ModeSymlink != 0 {
+			continue
+		}
+		f := Found{From: c.Path, staged: true, Entry: Entry{Path: c.Rel, Kind: File, Mode: uint32(c.Mode.Perm()), Size: c.Size, Records: -1}}
+		for _, d := range s.Chroma {
+			if d.Export == c.Rel {
+				f.stat = stats[path.Join(d.Dir, chromaFile)].stat
+			}
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// report says what a snapshot tells of how it was captured.
+func report(s *live.Staged) *Live {
+	l := &Live{FrozenMS: s.Frozen.Milliseconds(), Paused: slices.Clone(s.Paused)}
+	for _, p := range s.Stopped {
+		l.Paused = append(l.Paused, p.Name)
+	}
+	for _, f := range s.Files {
+		if f.Kind == live.SQLite {
+			l.Databases = append(l.Databases, f.Rel)
+		}
+		if f.Torn > 0 {
+			if l.Torn == nil {
+				l.Torn = map[string]int64{}
+			}
+			l.Torn[f.Rel] = f.Torn
+		}
+	}
+	for _, d := range s.Chroma {
+		l.Databases = append(l.Databases, d.Dir)
+	}
+	return l
+}
