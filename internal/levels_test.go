@@ -31,7 +31,7 @@ var levels = map[string]int{
 	"internal/format": 3, "internal/configure": 3, "internal/agent": 3, "internal/vm": 3, "internal/inspect": 3,
 	"internal/fidelity": 3,
 
-	"internal/bake": 4,
+	"internal/bake": 4, "internal/migrate": 4, "internal/parts": 4,
 
 	"recipes": 0, "firmware": 0, "cloud-init": 0,
 	"cmd/agibake": 5, "cmd/agid": 5,

@@ -58,7 +58,7 @@ func newRoot(a *app) *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, err) })
 	root.AddCommand(
 		newInit(a), newSchema(a), newLock(a), newBake(a), newBoot(a), newInspect(a),
-		newKeygen(a), newSign(a), newVerify(a), newSBOM(a), newPush(a), newPull(a), newState(a), newCache(a), newDoctor(a),
+		newKeygen(a), newSign(a), newVerify(a), newSBOM(a), newPush(a), newPull(a), newState(a), newMigrate(a), newMigrateEnd(), newFidelity(a), newCache(a), newDoctor(a),
 	)
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "FlagUsages ", fmt.Sprintf("FlagUsagesWrapped %d ", columns)))
 	finish(root)

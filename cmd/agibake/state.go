@@ -29,7 +29,7 @@ an OCI layout on disk (oci:FOLDER). Snapshots share what they have in common: a 
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newStateCapture(a), newStateRestore(a), newStateLs(a), newStateShow(a), newStateDiff(a), newStateVerify(a), newStateSign(a),
-		newStatePush(a), newStatePull(a), newStatePrune(a))
+		newStatePush(a), newStatePull(a), newStatePrune(a), newStateExport(a), newStateImport(a), newStateSplit(a), newStateJoin(a))
 	return c
 }
 

@@ -38,7 +38,7 @@ func newStateCapture(a *app) *cobra.Command {
 		Long: `Take a snapshot of a state folder while it is in use: what writes there stands still for the moment in which changed
 files are copied, and goes on. Unchanged files are neither read nor stored again. The snapshot is called by its time and
 "latest". With --recipient, --gpg-recipient or --seal-passphrase only those can read it.`,
-		Example: "  agibake state capture /var/lib/agi-core --to oci:/mnt/usb/saiga\n  agibake state capture core --to registry.example/agi/saiga --tag before-training --recipient age1…",
+		Example: "  agibake state capture /var/lib/agi-core --to oci:/mnt/usb/saiga --tag friday\n  agibake state capture core --to registry.example/agi/saiga --recipient age1…",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if f.to == "" {

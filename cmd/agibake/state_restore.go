@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 
 	"github.com/agibake/agibake/internal/fault"
 	"github.com/agibake/agibake/internal/state"
+	"github.com/agibake/agibake/internal/tool"
 	"github.com/agibake/agibake/internal/trust"
 )
 
@@ -36,7 +36,7 @@ func newStateRestore(a *app) *cobra.Command {
 		Long: `Restore a snapshot beside FOLDER, hold every byte against its digest, and put it in FOLDER's place in one step. The
 former state is kept: --undo brings it back, --accept removes it, and with --check it comes back by itself if that command
 fails. A restore that was cut goes on where it stopped. A snapshot in a registry must be signed by a trusted key.`,
-		Example: "  agibake state restore oci:/mnt/usb/saiga --to /var/lib/agi-core\n  agibake state restore oci:saiga:before-training --to core --path memory/notes.jsonl\n  agibake state restore --undo --to core",
+		Example: "  agibake state restore oci:/mnt/usb/saiga --to /var/lib/agi-core\n  agibake state restore oci:saiga:friday --to core --path memory/notes.jsonl\n  agibake state restore --undo --to core",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if f.to == "" {
@@ -145,11 +145,7 @@ func (a *app) checkRestored(ctx context.Context, f *restoreFlags, root, former s
 	if f.check == "" {
 		return nil
 	}
-	c := exec.CommandContext(ctx, "/bin/sh", "-c", f.check)
-	c.Env = append(os.Environ(), "AGI_CORE="+root)
-	c.Stdout, c.Stderr = a.stderr, a.stderr
-	c.WaitDelay = 5 * time.Second
-	err := c.Run()
+	err := tool.Run(ctx, tool.Cmd{Name: "/bin/sh", Args: []string{"-c", f.check}, Env: append(os.Environ(), "AGI_CORE="+root), Stdout: a.stderr, Stderr: a.stderr})
 	switch {
 	case err == nil && former != "":
 		return os.RemoveAll(former)

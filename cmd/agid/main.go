@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/agibake/agibake/internal/agent"
 	"github.com/agibake/agibake/internal/fault"
+	"github.com/agibake/agibake/internal/migrate"
+	"github.com/agibake/agibake/internal/state"
 	"github.com/agibake/agibake/internal/wire"
 )
 
@@ -22,6 +25,8 @@ const usage = `usage: agid COMMAND
   serve      answer /healthz and show the status page (agid.service)
   selftest   test this machine and report (agi-selftest.service); exit 5 if it fails
   version    print the version
+  migrate-end OPTIONS
+             one end of a migration, over stdin and stdout (agibake migrate)
 `
 
 func main() {
@@ -35,13 +40,16 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
+	if len(args) == 2 && args[0] == "migrate-end" {
+		return migrate.End(ctx, args[1], os.Stdin, os.Stdout)
+	}
 	if len(args) != 1 {
 		return fault.Mark(fault.Usage, fmt.Errorf("want one command\n%s", usage))
 	}
 	system := agent.NewSystem()
 	switch args[0] {
 	case "state":
-		return system.State(ctx)
+		return errors.Join(system.State(ctx), state.Settle(wire.StateRoot)) // a restore that a power cut interrupted
 	case "serve":
 		return serve(ctx, system)
 	case "selftest":

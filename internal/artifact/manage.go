@@ -33,7 +33,7 @@ func (l *Layout) Tags(ctx context.Context) ([]string, error) {
 	return list, nil
 }
 
-// Delete takes a manifest with all its names and referrers off index.json. Sweep removes the bytes.
+// Delete takes a manifest with all its names, its referrers and cosign's signatures off index.json. Sweep removes the bytes.
 func (l *Layout) Delete(ctx context.Context, d digest.Digest) error {
 	referrers, err := l.Referrers(ctx, d)
 	if err != nil {
@@ -41,7 +41,7 @@ func (l *Layout) Delete(ctx context.Context, d digest.Digest) error {
 	}
 	return l.edit(ctx, func(x *v1.Index) {
 		x.Manifests = slices.DeleteFunc(x.Manifests, func(o v1.Descriptor) bool {
-			return o.Digest == d || slices.ContainsFunc(referrers, func(r v1.Descriptor) bool { return r.Digest == o.Digest })
+			return o.Digest == d || strings.HasPrefix(o.Annotations[v1.AnnotationRefName], TagOf(d, ".")) || slices.ContainsFunc(referrers, func(r v1.Descriptor) bool { return r.Digest == o.Digest })
 		})
 	})
 }

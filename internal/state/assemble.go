@@ -14,12 +14,16 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/agibake/agibake/internal/artifact"
+	"github.com/agibake/agibake/internal/fault"
 )
 
 // assemble stores the documents of a snapshot over blobs that are there, and names it.
 func (c *capture) assemble(ctx context.Context, t *Tree, blobs []Blob, info *Info) (v1.Descriptor, error) {
 	tree := t.Encode()
-	info.Tree = sumOf(tree).String()
+	if len(tree) > maxTree {
+		return v1.Descriptor{}, fault.Mark(fault.Input, fmt.Errorf("a tree of %d entries takes %d bytes, at most %d can be read back", len(t.Entries), len(tree), maxTree))
+	}
+	info.Tree, info.Created = sumOf(tree).String(), info.Created.UTC() // a zone would make another digest
 	info.Files, info.Bytes, info.Records = t.count()
 	if c.o.Parent != nil {
 		info.Parent = c.o.Parent.Index.Digest

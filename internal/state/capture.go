@@ -41,14 +41,14 @@ type Captured struct {
 // From say where. What the parent holds or the memo knows is neither read nor stored again. Errors are those of the files
 // and of the store.
 func Capture(ctx context.Context, to artifact.Store, list []Found, o Options) (*Captured, error) {
-	c := &capture{to: to, o: o, have: map[Sum]bool{}}
+	c := &capture{to: to, o: o, have: [2]map[Sum]bool{{}, {}}}
 	var err error
 	if c.blobs, err = o.Parent.stored(ctx, to); err != nil {
 		return nil, err
 	}
 	for _, b := range c.blobs {
 		for _, p := range b.Pieces {
-			c.have[p.Sum] = true
+			c.have[b.lane()][p.Sum] = true
 		}
 	}
 	old := len(c.blobs)
@@ -87,22 +87,44 @@ type capture struct {
 	to    artifact.Store
 	o     Options
 	pack  *packer
+	only  bool // sums and pieces are wanted, nothing is stored
 	total int64
 
 	mu    sync.Mutex
-	have  map[Sum]bool // pieces that are stored or about to be
-	blobs []Blob       // that hold them: the parent's first
-	done  int64        // bytes read
-	seen  int64        // bytes read or known
+	have  [2]map[Sum]bool // by lane, pieces that are stored or about to be
+	blobs []Blob          // that hold them: the parent's first
+	done  int64           // bytes read
+	seen  int64           // bytes read or known
+}
+
+// Lanes: a model's manifest names its pieces as blobs, so that a piece in a pack is of no use to it. Both lanes work at the
+// same time, and what either of them stores must not depend on which is faster.
+const (
+	inPacks = 0
+	single  = 1
+)
+
+func lane(path string) int {
+	if isModel(path) {
+		return single
+	}
+	return inPacks
+}
+
+func (b *Blob) lane() int {
+	if b.Packed {
+		return inPacks
+	}
+	return single
 }
 
 // first tells whether a piece has to be stored, once for each.
-func (c *capture) first(s Sum) bool {
+func (c *capture) first(lane int, s Sum) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	have := c.have[s]
-	c.have[s] = true
-	return !have
+	have := c.have[lane][s]
+	c.have[lane][s] = true
+	return !have && !c.only
 }
 
 func (c *capture) report(path string, n int64, read bool) {
@@ -121,18 +143,15 @@ func (c *capture) read(ctx context.Context, list []Found) error {
 	packing, stop := context.WithCancel(ctx)
 	defer stop()
 	c.pack = newPacker(packing, c.to, c.o.Seal)
-	g, ctx := errgroup.WithContext(ctx)
-	lanes := []func(context.Context, []*Found) error{c.small, c.large}
-	for i, lane := range lanes {
-		var mine []*Found
-		for k := range list {
-			f := &list[k]
-			if f.Kind == File && (isModel(f.Path) == (i == 1)) && !c.recalled(f) {
-				mine = append(mine, f)
-			}
+	var unknown [2][]*Found
+	for i := range list {
+		if f := &list[i]; f.Kind == File && !c.recalled(f) {
+			unknown[lane(f.Path)] = append(unknown[lane(f.Path)], f)
 		}
-		g.Go(func() error { return lane(ctx, mine) })
 	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return c.small(ctx, unknown[inPacks]) })
+	g.Go(func() error { return c.large(ctx, unknown[single]) })
 	err := g.Wait()
 	if err != nil {
 		stop()
@@ -154,7 +173,7 @@ func (c *capture) recalled(f *Found) bool {
 		return false
 	}
 	for _, p := range r.Pieces {
-		if !c.have[p.Sum] {
+		if !c.only && !c.have[lane(f.Path)][p.Sum] {
 			return false
 		}
 	}
@@ -166,39 +185,48 @@ func (c *capture) recalled(f *Found) bool {
 // select_ returns the blobs that the tree needs, in the order of their first use. Of packs that are hardly used any more
 // the rest is packed anew, so that what was deleted does not stay for ever.
 func (c *capture) select_(ctx context.Context, t *Tree) ([]Blob, error) {
-	at := map[Sum]int{}
+	at := [2]map[Sum]int{{}, {}} // which blob holds a piece
 	for i := range c.blobs {
-		for _, p := range c.blobs[i].Pieces {
-			at[p.Sum] = i
+		b := &c.blobs[i]
+		for _, p := range b.Pieces {
+			at[b.lane()][p.Sum] = i
 		}
 	}
-	live := make([]int64, len(c.blobs))
+	live := make([]map[Sum]bool, len(c.blobs)) // pieces that are used
 	var order []int
-	counted := map[Sum]bool{}
 	for _, e := range t.Entries {
 		for _, p := range e.Pieces {
-			i, ok := at[p.Sum]
+			i, ok := at[lane(e.Path)][p.Sum]
 			if !ok {
 				return nil, fmt.Errorf("piece %s of %s is in no blob", p.Sum, e.Path)
 			}
-			if live[i] == 0 {
+			if live[i] == nil {
 				order = append(order, i)
+				live[i] = map[Sum]bool{}
 			}
-			if !counted[p.Sum] {
-				live[i] += p.Size
-				counted[p.Sum] = true
-			}
+			live[i][p.Sum] = true
 		}
 	}
 	var used, poor []Blob
+	wanted := map[Sum]bool{} // of poor ones
 	for _, i := range order {
-		if b := c.blobs[i]; b.Packed && live[i]*4 < b.raw() {
-			poor = append(poor, b)
-		} else {
+		b := c.blobs[i]
+		n := int64(0)
+		for _, p := range b.Pieces {
+			if live[i][p.Sum] {
+				n += p.Size
+			}
+		}
+		if !b.Packed || n*4 >= b.raw() {
 			used = append(used, b)
+			continue
+		}
+		poor = append(poor, b)
+		for s := range live[i] {
+			wanted[s] = true
 		}
 	}
-	packs, err := c.repack(ctx, poor, counted)
+	packs, err := c.repack(ctx, poor, wanted)
 	c.blobs = append(c.blobs, packs...)
 	return append(used, packs...), err
 }
@@ -209,10 +237,11 @@ func (c *capture) repack(ctx context.Context, poor []Blob, wanted map[Sum]bool) 
 		return nil, nil
 	}
 	p := newPacker(ctx, c.to, c.o.Seal)
+	m := newBuffers()
 	var err error
 	for i := range poor {
 		if err == nil {
-			err = readBlob(ctx, c.to, &poor[i], c.o.Seal, func(p Piece) bool { return wanted[p.Sum] }, p.add)
+			err = readBlob(ctx, c.to, &poor[i], c.o.Seal, m, func(p Piece) bool { return wanted[p.Sum] }, p.add)
 		}
 	}
 	packs, packErr := p.finish()

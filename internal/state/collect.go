@@ -21,6 +21,7 @@ type CollectOptions struct {
 	Scan     ScanOptions
 	Memo     *Memo     // with Parent it says what need not be read; either may be nil
 	Parent   *Snapshot //
+	Only     bool      // sums are wanted and nothing is stored: what Memo knows need not be read
 	Docker   string    // as in live.Options
 	Progress progress.Func
 }
@@ -55,6 +56,9 @@ func Collect(ctx context.Context, root string, o CollectOptions) (*Collected, er
 	return nil, fault.Hint(fmt.Errorf("collect %s: files keep changing while they are copied", root), "stop what writes there, or leave it out with --exclude")
 }
 
+// exportSuffix is behind the name of the folder in that of its export, as package live makes it.
+const exportSuffix = ".export.jsonl"
+
 const chromaFile = "chroma.sqlite3"
 
 // attempts bounds how often it is tried to find the state at one instant.
@@ -83,7 +87,7 @@ func (x *Snapshot) pieces() map[Sum]bool {
 func (c *collector) known(f *Found) bool {
 	r, ok := c.o.Memo.recall(f)
 	for _, p := range r.Pieces {
-		ok = ok && c.have[p.Sum]
+		ok = ok && (c.o.Only || c.have[p.Sum])
 	}
 	return ok
 }
@@ -183,9 +187,9 @@ func databaseOf(p string) string {
 
 // export is the entry of the logical export of a database, which the memo knows by the database's state.
 func (c *collector) export(dir string, db *Found) Found {
-	at := dir + ".export.jsonl"
+	at := dir + exportSuffix
 	if dir == "." {
-		at = "chroma.export.jsonl"
+		at = "chroma" + exportSuffix
 	}
 	e := Found{Entry: db.Entry, stat: db.stat, staged: true}
 	e.Path, e.Mode, e.Sum, e.Pieces = at, 0o644, Sum{}, nil

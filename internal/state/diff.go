@@ -37,6 +37,7 @@ const (
 	maxSome = 20
 	maxJSON = 4 << 20  // bytes of a .json file that is taken apart
 	maxLine = 64 << 20 // bytes of a record
+	maxKey  = 256      // bytes of what a record is called
 )
 
 // Side is one of two snapshots that are compared.
@@ -48,6 +49,8 @@ type Side struct {
 // Diff lists what differs between a and b by path.
 func Diff(ctx context.Context, a, b Side) ([]Change, error) {
 	d := &differ{ctx: ctx, a: newPieces(a.Snapshot, a.From), b: newPieces(b.Snapshot, b.From)}
+	defer d.a.close()
+	defer d.b.close()
 	old := map[string]*Entry{}
 	for i := range a.Tree.Entries {
 		old[a.Tree.Entries[i].Path] = &a.Tree.Entries[i]
@@ -138,23 +141,33 @@ func (d *differ) records(o, e *Entry, ext string) (*Records, error) {
 
 // keyed are the records of a file by a key that a person can read, in order.
 type keyed struct {
-	keys []string
-	sums map[string]Sum
+	keys  []string
+	sums  map[string]Sum
+	times map[string]int // that a key came again
 }
 
+func newKeyed() *keyed { return &keyed{sums: map[string]Sum{}, times: map[string]int{}} }
+
 func (k *keyed) add(key string, data []byte) {
-	for n, base := 2, key; ; n++ {
-		if _, taken := k.sums[key]; !taken {
-			break
-		}
-		key = fmt.Sprintf("%s #%d", base, n)
+	key = short(key)
+	if _, taken := k.sums[key]; taken {
+		k.times[key]++
+		key = fmt.Sprintf("%s #%d", key, k.times[key]+1)
 	}
 	k.keys = append(k.keys, key)
 	k.sums[key] = sumOf(data)
 }
 
+// short keeps keys from filling memory: each leaf of JSON repeats those above it.
+func short(key string) string {
+	if len(key) <= maxKey {
+		return key
+	}
+	return fmt.Sprintf("%s… %x", strings.ToValidUTF8(key[:maxKey/2], ""), sha256.Sum256([]byte(key)))
+}
+
 func recordsOf(ctx context.Context, from *pieces, e *Entry, ext string) (*keyed, error) {
-	k := &keyed{sums: map[string]Sum{}}
+	k := newKeyed()
 	if e == nil {
 		return k, nil
 	}
@@ -206,6 +219,7 @@ func keyOf(line []byte) string {
 
 // flatten gives each leaf of a JSON value a key such as modes.RECURSIA.temperature.
 func (k *keyed) flatten(at string, v any) {
+	at = short(at)
 	switch v := v.(type) {
 	case map[string]any:
 		for key, value := range v {

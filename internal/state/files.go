@@ -100,7 +100,7 @@ func (c *capture) chunks(ctx context.Context, f *Found, k *chunk.Chunker) error 
 			f.Records += int64(bytes.Count(data, []byte{'\n'}))
 			last = data[len(data)-1]
 		}
-		if c.first(p.Sum) {
+		if c.first(inPacks, p.Sum) {
 			if err := c.pack.add(p, data); err != nil {
 				return err
 			}
@@ -164,7 +164,7 @@ func (c *capture) pieces(ctx context.Context, f *Found, buffers chan []byte) err
 			break
 		}
 		if n := int(end - from); cap(buf) < n {
-			buf = sparse.Aligned(min(LargePiece, max(n, 1<<20)))
+			buf = sparse.Aligned(LargePiece) // of which only what is used takes memory
 		}
 		data := buf[:end-from]
 		if _, err := in.ReadAt(data, from); err != nil {
@@ -209,7 +209,7 @@ func (c *capture) pieces(ctx context.Context, f *Found, buffers chan []byte) err
 
 // piece stores a piece as it is, unless that was done: nil.
 func (c *capture) piece(ctx context.Context, p Piece, data []byte) (*Blob, error) {
-	if !c.first(p.Sum) {
+	if !c.first(single, p.Sum) {
 		return nil, nil
 	}
 	b := &Blob{Pieces: []Piece{p}}

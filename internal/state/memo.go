@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/agibake/agibake/internal/atomicfile"
@@ -88,6 +90,9 @@ func (m *Memo) save(list []Found, now time.Time) error {
 			m.files[f.Path] = remembered{f.stat, f.Sum, f.Size, f.Records, f.Pieces}
 		}
 	}
+	if m.path == "" {
+		return nil
+	}
 	if err := os.MkdirAll(filepath.Dir(m.path), 0o700); err != nil {
 		return fmt.Errorf("save memo: %w", err)
 	}
@@ -101,4 +106,12 @@ func (m *Memo) save(list []Found, now time.Time) error {
 		return fmt.Errorf("save memo: %w", err)
 	}
 	return f.Commit()
+}
+
+// NewMemo is a memo that is never written.
+func NewMemo() *Memo { return &Memo{files: map[string]remembered{}} }
+
+// ForgetExports drops the exports that Collect made: their bytes lie nowhere.
+func (m *Memo) ForgetExports() {
+	maps.DeleteFunc(m.files, func(path string, _ remembered) bool { return strings.HasSuffix(path, exportSuffix) })
 }

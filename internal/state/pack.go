@@ -3,7 +3,6 @@ package state
 import (
 	"archive/tar"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +23,7 @@ type packer struct {
 	free  chan []byte
 	sums  chan Piece
 	done  chan error
+	zstd  *zstd.Encoder
 	raw   int64 // of the pack in the making, as Add sees it
 	blobs []Blob
 }
@@ -84,8 +84,15 @@ func (p *packer) finish() ([]Blob, error) {
 	return p.blobs, err
 }
 
+// packWindow is zstd's, in bytes.
+const packWindow = 8 << 20
+
 // run writes packs until the queue is closed.
-func (p *packer) run() error {
+func (p *packer) run() (err error) {
+	p.zstd, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(2), zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(packWindow))
+	if err != nil {
+		return err
+	}
 	for {
 		data, open := <-p.queue
 		if !open {
@@ -105,11 +112,8 @@ func (p *packer) run() error {
 func (p *packer) pack(piece Piece, data []byte) error {
 	b := Blob{Packed: true}
 	d, err := p.seal.write(p.ctx, p.to, func(w io.Writer) error {
-		z, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(2), zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(8<<20))
-		if err != nil {
-			return err
-		}
-		t := tar.NewWriter(z)
+		p.zstd.Reset(w)
+		t := tar.NewWriter(p.zstd)
 		for data != nil {
 			if err := context.Cause(p.ctx); err != nil {
 				return err
@@ -127,7 +131,7 @@ func (p *packer) pack(piece Piece, data []byte) error {
 		if err := t.Close(); err != nil {
 			return err
 		}
-		return z.Close()
+		return p.zstd.Close()
 	})
 	b.Digest, b.Size = d.Digest, d.Size
 	p.blobs = append(p.blobs, b)
@@ -144,7 +148,7 @@ func writePiece(t *tar.Writer, p Piece, data []byte) error {
 
 // readPack gives the pieces of a pack that want asks for, checked, to use; the bytes are valid until it returns. r is
 // hostile: it ends with an error of kind fault.Untrusted unless it holds just the pieces of b, and memory stays small.
-func readPack(r io.Reader, b *Blob, want func(Piece) bool, use func(Piece, []byte) error) error {
+func readPack(r io.Reader, b *Blob, m *buffers, want func(Piece) bool, use func(Piece, []byte) error) error {
 	src := &noting{r: r}
 	fail := func(err error) error {
 		if src.err != nil {
@@ -152,35 +156,33 @@ func readPack(r io.Reader, b *Blob, want func(Piece) bool, use func(Piece, []byt
 		}
 		return fmt.Errorf("pack %s: %w: %w", b.Digest, err, artifact.ErrDigest)
 	}
-	z, err := zstd.NewReader(src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(8<<20))
+	z, free, err := m.decoder(src)
 	if err != nil {
-		return err
+		return fail(err)
 	}
-	defer z.Close()
+	defer free()
 	t := tar.NewReader(io.LimitReader(z, b.raw()+int64(len(b.Pieces))*1024+64<<10))
-	var buf []byte
+	buf, release := m.get(chunk.Max)
+	defer release()
 	for _, p := range b.Pieces {
 		h, err := t.Next()
 		if err != nil {
 			return fail(err)
 		}
-		if h.Typeflag != tar.TypeReg || h.Size != p.Size || h.Name != p.Sum.String() {
+		if h.Typeflag != tar.TypeReg || h.Format != tar.FormatUSTAR || h.Size != p.Size || h.Name != p.Sum.String() {
 			return fail(fmt.Errorf("%.100q where %s should be", h.Name, p.Sum))
 		}
 		if !want(p) {
 			continue
 		}
-		if int64(cap(buf)) < p.Size {
-			buf = make([]byte, p.Size)
-		}
-		buf = buf[:p.Size]
-		if _, err := io.ReadFull(t, buf); err != nil {
+		data := buf[:p.Size]
+		if _, err := io.ReadFull(t, data); err != nil {
 			return fail(err)
 		}
-		if sha256.Sum256(buf) != p.Sum {
+		if sumOf(data) != p.Sum {
 			return fail(fmt.Errorf("piece %s is damaged", p.Sum))
 		}
-		if err := use(p, buf); err != nil {
+		if err := use(p, data); err != nil {
 			return err
 		}
 	}

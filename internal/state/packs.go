@@ -6,10 +6,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/agibake/agibake/internal/chunk"
 	"github.com/agibake/agibake/internal/fault"
 )
 
@@ -45,18 +47,22 @@ var errContents = fault.Mark(fault.Untrusted, errors.New("the list of contents i
 // Encode returns the document of the contents (docs/state.md, "Contents").
 func (c *Contents) Encode() []byte {
 	var b bytes.Buffer
-	b.WriteString(contentsHead)
+	c.encode(&b)
+	return b.Bytes()
+}
+
+func (c *Contents) encode(w io.Writer) {
+	io.WriteString(w, contentsHead)
 	for _, blob := range c.Blobs {
 		kind := "raw"
 		if blob.Packed {
 			kind = "pack"
 		}
-		fmt.Fprintf(&b, "b %d %s %s\n", blob.Size, blob.Digest.Encoded(), kind)
+		fmt.Fprintf(w, "b %d %s %s\n", blob.Size, blob.Digest.Encoded(), kind)
 		for _, p := range blob.Pieces {
-			fmt.Fprintf(&b, "p %d %s\n", p.Size, p.Sum)
+			fmt.Fprintf(w, "p %d %s\n", p.Size, p.Sum)
 		}
 	}
-	return b.Bytes()
 }
 
 // DecodeContents reads what Encode wrote, and nothing else. Errors are of kind fault.Untrusted.
@@ -87,7 +93,7 @@ func DecodeContents(data []byte) (*Contents, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	if !bytes.Equal(c.Encode(), data) {
+	if !encodes(data, c.encode) {
 		return nil, fmt.Errorf("it is not in the one form that counts: %w", errContents)
 	}
 	return c, nil
@@ -99,7 +105,7 @@ func (c *Contents) check() error {
 			return fmt.Errorf("blob %s: %w", b.Digest, errContents)
 		}
 		for _, p := range b.Pieces {
-			if p.Size <= 0 || p.Size > maxPiece {
+			if p.Size <= 0 || p.Size > maxPiece || b.Packed && p.Size > chunk.Max {
 				return fmt.Errorf("blob %s: a piece of %d bytes: %w", b.Digest, p.Size, errContents)
 			}
 		}

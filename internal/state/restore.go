@@ -11,13 +11,14 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
 
 	"github.com/agibake/agibake/internal/artifact"
+	"github.com/agibake/agibake/internal/chunk"
 	"github.com/agibake/agibake/internal/fault"
 	"github.com/agibake/agibake/internal/progress"
 	"github.com/agibake/agibake/internal/sparse"
@@ -41,7 +42,7 @@ type Restored struct {
 // checked and kept, whatever does not belong there is removed. When it returns without an error every byte was held
 // against its digest and lies on the disk. Errors are those of the store, artifact.ErrDigest, and those of the folder.
 func (x *Snapshot) Restore(ctx context.Context, s artifact.Reader, dir string, o RestoreOptions) (*Restored, error) {
-	r := &restore{x: x, s: s, places: map[Sum][]place{}, o: o}
+	r := &restore{x: x, s: s, places: map[Sum][]place{}, o: o, memory: newBuffers()}
 	if err := r.run(ctx, dir); err != nil {
 		return nil, fmt.Errorf("restore to %s: %w", dir, err)
 	}
@@ -56,10 +57,11 @@ type restore struct {
 	root   *os.Root
 	list   []*Entry        // what is wanted
 	places map[Sum][]place // where pieces go that are not there yet
+	laid   map[string]laid // what an earlier Receiver wrote
 	total  int64           // bytes of pieces to be written
 	done   atomic.Int64    // of them
 	read   atomic.Int64
-	pool   sync.Pool
+	memory *buffers
 }
 
 type place struct {
@@ -74,6 +76,9 @@ func (r *restore) run(ctx context.Context, dir string) error {
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
+	}
+	if info, err := os.Lstat(dir); err != nil || !info.IsDir() {
+		return errors.Join(err, errors.New("a link stands in its place"))
 	}
 	if r.root, err = os.OpenRoot(dir); err != nil {
 		return err
@@ -135,15 +140,15 @@ func (r *restore) clear(ctx context.Context) error {
 			return err
 		}
 		e := want[p]
-		if e != nil && e.Kind == Dir && d.IsDir() {
-			return r.root.Chmod(p, 0o700)
+		if d.IsDir() { // an earlier attempt may have come as far as the modes
+			if err := r.root.Chmod(p, 0o700); err != nil || e != nil && e.Kind == Dir {
+				return err
+			}
 		}
 		if e != nil && e.Kind == File && d.Type().IsRegular() {
 			return nil
 		}
-		if extra = append(extra, p); d.IsDir() {
-			return fs.SkipDir
-		}
+		extra = append(extra, p)
 		return nil
 	})
 	for _, p := range extra {
@@ -178,18 +183,30 @@ func (r *restore) lay(ctx context.Context) error {
 
 func (r *restore) file(e *Entry) error {
 	info, err := r.root.Lstat(e.Path)
-	there := err == nil && info.Size() == e.Size
+	there := err == nil
+	if there && info.Mode()&0o600 != 0o600 { // as an earlier attempt finished it
+		if err := r.root.Chmod(e.Path, 0o600); err != nil {
+			return err
+		}
+	}
 	f, err := r.root.OpenFile(e.Path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if err := f.Truncate(e.Size); err != nil {
-		return err
+	var known map[int64]Sum
+	if there {
+		known = r.known(e.Path, info)
+		there = known == nil
+	}
+	if !sameSize(info, e) {
+		if err := f.Truncate(e.Size); err != nil {
+			return err
+		}
 	}
 	var offset int64
 	for _, p := range e.Pieces {
-		if there && same(f, offset, p) {
+		if known[offset] == p.Sum || there && r.same(f, offset, p) {
 			r.Kept += p.Size
 		} else {
 			r.places[p.Sum] = append(r.places[p.Sum], place{e, offset})
@@ -200,12 +217,30 @@ func (r *restore) file(e *Entry) error {
 	return nil
 }
 
+func sameSize(info fs.FileInfo, e *Entry) bool { return info != nil && info.Size() == e.Size }
+
+// known is what an earlier Receiver left in a file, by offset; nil if that is not certain.
+func (r *restore) known(path string, info fs.FileInfo) map[int64]Sum {
+	l, ok := r.laid[path]
+	s, err := statOf(info)
+	if !ok || err != nil || l.inode != s.Ino || l.modified != s.Modified {
+		return nil
+	}
+	known, offset := map[int64]Sum{}, int64(0)
+	for _, p := range l.pieces {
+		known[offset] = p.Sum
+		offset += p.Size
+	}
+	return known
+}
+
 // same tells whether a piece is already there. Holes are not read: they are what Truncate left.
-func same(f *os.File, offset int64, p Piece) bool {
+func (r *restore) same(f *os.File, offset int64, p Piece) bool {
 	if at, err := unix.Seek(int(f.Fd()), offset, unix.SEEK_DATA); err != nil || at >= offset+p.Size {
 		return false
 	}
-	data := make([]byte, p.Size)
+	data, free := r.memory.get(p.Size)
+	defer free()
 	_, err := f.ReadAt(data, offset)
 	return err == nil && sumOf(data) == p.Sum
 }
@@ -225,7 +260,8 @@ func room(dir string, need int64) error {
 // fill reads the blobs that hold missing pieces, several at a time.
 func (r *restore) fill(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(max(2, min(runtime.GOMAXPROCS(0), 8)))
+	g.SetLimit(readers())
+	room := semaphore.NewWeighted(inMemory)
 	taken := map[Sum]bool{}
 	for i := range r.x.Contents.Blobs {
 		b := &r.x.Contents.Blobs[i]
@@ -239,17 +275,39 @@ func (r *restore) fill(ctx context.Context) error {
 			continue
 		}
 		g.Go(func() error {
+			if err := room.Acquire(ctx, b.memory(r.x.Seal)); err != nil {
+				return err
+			}
+			defer room.Release(b.memory(r.x.Seal))
 			r.read.Add(b.Size)
 			if !b.Packed && r.x.Seal == nil {
 				return r.large(ctx, b)
 			}
-			return readBlob(ctx, r.s, b, r.x.Seal, func(p Piece) bool { return mine[p.Sum] }, r.put)
+			return readBlob(ctx, r.s, b, r.x.Seal, r.memory, func(p Piece) bool { return mine[p.Sum] }, r.put)
 		})
 	}
 	err := g.Wait()
 	r.Read = r.read.Load()
 	return err
 }
+
+// inMemory bounds the memory that blobs take which are read at the same time, in bytes: that of three large pieces.
+const inMemory = 3 * LargePiece
+
+func (b *Blob) memory(s *Seal) int64 {
+	switch {
+	case b.Packed:
+		return 2*packWindow + chunk.Max
+	case b.Pieces[0].Size <= chunk.Max:
+		return chunk.Max
+	case s != nil: // deciphering leaves as much behind
+		return 2 * LargePiece
+	}
+	return LargePiece
+}
+
+// readers is how many blobs are read at a time.
+func readers() int { return max(2, min(runtime.GOMAXPROCS(0), 8)) }
 
 // put writes a piece wherever it belongs.
 func (r *restore) put(p Piece, data []byte) error {
@@ -272,12 +330,9 @@ func (r *restore) large(ctx context.Context, b *Blob) error {
 	p := b.Pieces[0]
 	at := r.places[p.Sum][0]
 	lead := int(at.offset % sparse.Align)
-	buf, _ := r.pool.Get().([]byte)
-	if len(buf) < lead+int(p.Size) {
-		buf = sparse.Aligned(max(lead+int(p.Size), min(LargePiece, 1<<20)+sparse.Align))
-	}
-	defer r.pool.Put(buf)
-	data := buf[lead : lead+int(p.Size)]
+	buf, free := r.memory.get(int64(lead) + p.Size)
+	defer free()
+	data := buf[lead:]
 	if err := r.fetch(ctx, b, data); err != nil {
 		return err
 	}

@@ -46,12 +46,16 @@ type ScanOptions struct {
 
 // Scan lists what stands below root by path. Files are not opened. What vanishes meanwhile is left out.
 func Scan(ctx context.Context, root string, o ScanOptions) ([]Found, error) {
-	info, err := os.Stat(root)
-	if err == nil && !info.IsDir() {
-		err = errors.New("not a folder")
+	named := root
+	root, err := filepath.EvalSymlinks(root) // WalkDir would not enter a link
+	if err == nil {
+		var info fs.FileInfo
+		if info, err = os.Stat(root); err == nil && !info.IsDir() {
+			err = errors.New("not a folder")
+		}
 	}
 	if err != nil {
-		return nil, fault.Mark(fault.Input, fmt.Errorf("scan %s: %w", root, err))
+		return nil, fault.Mark(fault.Input, fmt.Errorf("scan %s: %w", named, err))
 	}
 	for _, pattern := range o.Exclude {
 		if _, err := path.Match(pattern, ""); err != nil {
@@ -61,8 +65,11 @@ func Scan(ctx context.Context, root string, o ScanOptions) ([]Found, error) {
 	exclude := append(slices.Clone(Excluded), o.Exclude...)
 	var list []Found
 	err = filepath.WalkDir(root, func(full string, d fs.DirEntry, err error) error {
-		if full == root || errors.Is(err, fs.ErrNotExist) {
+		if full == root {
 			return err
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
 		}
 		if err == nil {
 			err = context.Cause(ctx)

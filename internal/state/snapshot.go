@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
@@ -41,8 +42,9 @@ type Reader interface {
 type Opener func(ctx context.Context, wraps []seal.Wrap) (*seal.Secret, error)
 
 const (
-	maxInfo     = 4 << 20
-	maxDocument = 128 << 20 // bytes, as stored
+	maxInfo      = 4 << 20
+	maxDocument  = 128 << 20 // bytes, as stored
+	maxManifests = 64 << 20  // bytes, together
 )
 
 // Open reads the snapshot that a reference names. Something else gives ErrNoSnapshot, a broken one an error of kind
@@ -103,7 +105,11 @@ type own struct {
 func (x *Snapshot) read(ctx context.Context, s artifact.Reader, opener Opener) error {
 	listed := map[digest.Digest]int64{} // blobs with their sizes
 	var mine own
+	var total int64
 	for i, part := range x.Parts {
+		if total += part.Size; part.MediaType != v1.MediaTypeImageManifest || part.Size < 0 || total > maxManifests {
+			return fault.Mark(fault.Untrusted, fmt.Errorf("its part %s is no manifest, or more than %d bytes of them", part.Digest, maxManifests))
+		}
 		raw, err := s.Manifest(ctx, part)
 		if err != nil {
 			return err
@@ -114,6 +120,9 @@ func (x *Snapshot) read(ctx context.Context, s artifact.Reader, opener Opener) e
 		}
 		for _, l := range doc.Layers {
 			listed[l.Digest] = l.Size
+		}
+		if i > 0 && doc.ArtifactType != TypeModel {
+			return fault.Mark(fault.Untrusted, fmt.Errorf("its part %s is no model", part.Digest))
 		}
 		if i == 0 {
 			if doc.Config == nil || doc.ArtifactType != TypeState {
@@ -136,10 +145,11 @@ func (x *Snapshot) read(ctx context.Context, s artifact.Reader, opener Opener) e
 
 // unseal finds the secret of a sealed snapshot.
 func (x *Snapshot) unseal(ctx context.Context, s artifact.Reader, mine own, opener Opener) error {
-	if !strings.HasSuffix(mine.config.MediaType, sealed) {
-		if x.Seal != nil {
-			return fault.Mark(fault.Untrusted, errors.New("it says that it is sealed, and is not"))
-		}
+	is := strings.HasSuffix(mine.config.MediaType, sealed)
+	if said := x.Seal != nil; said != is {
+		return fault.Mark(fault.Untrusted, fmt.Errorf("its index says sealed: %v, and its manifest: %v", said, is))
+	}
+	if !is {
 		return nil
 	}
 	x.Seal = &Seal{}
@@ -173,13 +183,21 @@ func (x *Snapshot) documents(ctx context.Context, s artifact.Reader, mine own) e
 	if err != nil {
 		return err
 	}
+	said := x.Info
 	x.Info = Info{}
 	if mine.config.MediaType != TypeInfo+suffix {
 		err = fmt.Errorf("a config of type %q", mine.config.MediaType)
 	} else {
 		d := json.NewDecoder(bytes.NewReader(config))
 		d.DisallowUnknownFields()
-		err = d.Decode(&x.Info)
+		if err = d.Decode(&x.Info); err == nil {
+			if _, end := d.Token(); !errors.Is(end, io.EOF) {
+				err = errors.New("it goes on")
+			}
+		}
+	}
+	if i := x.Info; err == nil && (!i.Created.Truncate(time.Second).Equal(said.Created) || i.Parent != said.Parent || x.Seal == nil && i.Tree != said.Tree) {
+		err = errors.New("the index says something else")
 	}
 	if err != nil {
 		return fault.Mark(fault.Untrusted, fmt.Errorf("read info: %w", err))
@@ -193,6 +211,9 @@ func (x *Snapshot) documents(ctx context.Context, s artifact.Reader, mine own) e
 	}
 	if x.Tree, err = DecodeTree(tree); err != nil {
 		return err
+	}
+	if files, bytes, records := x.Tree.count(); files != x.Info.Files || bytes != x.Info.Bytes || records != x.Info.Records {
+		return fault.Mark(fault.Untrusted, fmt.Errorf("the tree has %d files of %d bytes, not %d of %d", files, bytes, x.Info.Files, x.Info.Bytes))
 	}
 	contents, err := x.Seal.compressed(ctx, s, mine.layers[TypeContents+suffix])
 	if err != nil {
@@ -224,15 +245,12 @@ func (s *Seal) compressed(ctx context.Context, from artifact.Reader, list []v1.D
 	if err != nil {
 		return nil, err
 	}
-	z, err := zstd.NewReader(bytes.NewReader(data), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxTree))
+	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxTree))
 	if err != nil {
 		return nil, err
 	}
 	defer z.Close()
-	out, err := io.ReadAll(io.LimitReader(z, maxTree+1))
-	if err == nil && len(out) > maxTree {
-		err = fmt.Errorf("more than %d bytes", maxTree)
-	}
+	out, err := z.DecodeAll(data, nil)
 	if err != nil {
 		return nil, fault.Mark(fault.Untrusted, fmt.Errorf("read %s: %w", list[0].Digest, err))
 	}
@@ -250,6 +268,9 @@ func (x *Snapshot) agree(listed map[digest.Digest]int64) error {
 			return fault.Mark(fault.Untrusted, fmt.Errorf("blob %s is not the piece it should be", b.Digest))
 		}
 		for _, p := range b.Pieces {
+			if size, ok := sizes[p.Sum]; ok && size != p.Size {
+				return fault.Mark(fault.Untrusted, fmt.Errorf("piece %s is said to have %d bytes and %d", p.Sum, size, p.Size))
+			}
 			sizes[p.Sum] = p.Size
 		}
 	}
@@ -284,26 +305,40 @@ func (x *Snapshot) stored(ctx context.Context, s artifact.Store) (list []Blob, e
 }
 
 // readBlob gives the pieces of a blob that want asks for, checked, to use; the bytes are valid until it returns.
-func readBlob(ctx context.Context, s artifact.Reader, b *Blob, key *Seal, want func(Piece) bool, use func(Piece, []byte) error) error {
+func readBlob(ctx context.Context, s artifact.Reader, b *Blob, key *Seal, m *buffers, want func(Piece) bool, use func(Piece, []byte) error) error {
 	in, err := s.Blob(ctx, b.descriptor(), 0)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	r := io.LimitReader(&cancelled{ctx, in}, b.Size)
+	whole, err := artifact.Verified(&cancelled{ctx, in}, b.descriptor())
+	if err != nil {
+		return err
+	}
+	r := whole
 	if key != nil {
 		if r, err = key.Secret.Decrypt(r); err != nil {
 			return fmt.Errorf("blob %s: %w", b.Digest, err)
 		}
 	}
 	if b.Packed {
-		return readPack(r, b, want, use)
+		err = readPack(r, b, m, want, use)
+	} else {
+		err = readPiece(r, b, m, want, use)
 	}
+	if err == nil { // what stands behind the pieces must be right as well
+		_, err = io.Copy(io.Discard, whole)
+	}
+	return err
+}
+
+func readPiece(r io.Reader, b *Blob, m *buffers, want func(Piece) bool, use func(Piece, []byte) error) error {
 	p := b.Pieces[0]
 	if !want(p) {
 		return nil
 	}
-	data := make([]byte, p.Size)
+	data, free := m.get(p.Size)
+	defer free()
 	if _, err := io.ReadFull(r, data); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("blob %s: %w", b.Digest, err)
 	}

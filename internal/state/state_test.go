@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -191,9 +192,9 @@ func TestResume(t *testing.T) {
 	x := snapshot(t, l, capturedFrom(t, l, dir, Options{}))
 	to := filepath.Join(t.TempDir(), "core")
 	ctx, cancel := context.WithCancel(t.Context())
-	n := 0
+	var n atomic.Int64
 	_, err := x.Restore(ctx, l, to, RestoreOptions{Progress: func(progress.Event) {
-		if n++; n == 4 {
+		if n.Add(1) == 4 {
 			cancel()
 		}
 	}})

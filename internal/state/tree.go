@@ -64,7 +64,7 @@ const (
 	maxName    = 255       // bytes between slashes
 	modeBits   = 0o3777
 	maxPiece   = LargePiece
-	maxEntries = 4 << 20
+	maxEntries = 1 << 20
 )
 
 // errTree marks a tree document that is not one.
@@ -73,21 +73,44 @@ var errTree = fault.Mark(fault.Untrusted, errors.New("the tree is damaged"))
 // Encode returns the document of the tree (docs/state.md, "Tree").
 func (t *Tree) Encode() []byte {
 	var b bytes.Buffer
-	b.WriteString(treeHead)
+	t.encode(&b)
+	return b.Bytes()
+}
+
+func (t *Tree) encode(w io.Writer) {
+	io.WriteString(w, treeHead)
 	for _, e := range t.Entries {
-		fmt.Fprintf(&b, "%c %04o %d %d ", e.Kind, e.Mode, e.UID, e.GID)
+		fmt.Fprintf(w, "%c %04o %d %d ", e.Kind, e.Mode, e.UID, e.GID)
 		if e.Kind == File {
-			fmt.Fprintf(&b, "%d %s %d ", e.Size, e.Sum, e.Records)
+			fmt.Fprintf(w, "%d %s %d ", e.Size, e.Sum, e.Records)
 		}
-		b.WriteString(escape(e.Path) + "\n")
+		io.WriteString(w, escape(e.Path)+"\n")
 		if e.Kind == Link {
-			b.WriteString("t " + escape(e.Target) + "\n")
+			io.WriteString(w, "t "+escape(e.Target)+"\n")
 		}
 		for _, p := range e.Pieces {
-			fmt.Fprintf(&b, "p %d %s\n", p.Size, p.Sum)
+			fmt.Fprintf(w, "p %d %s\n", p.Size, p.Sum)
 		}
 	}
-	return b.Bytes()
+}
+
+// encodes tells whether encode writes data, without a second copy of it.
+func encodes(data []byte, encode func(io.Writer)) bool {
+	m := &matcher{data, true}
+	encode(m)
+	return m.same && len(m.rest) == 0
+}
+
+type matcher struct {
+	rest []byte
+	same bool
+}
+
+func (m *matcher) Write(p []byte) (int, error) {
+	if m.same = m.same && bytes.HasPrefix(m.rest, p); m.same {
+		m.rest = m.rest[len(p):]
+	}
+	return len(p), nil
 }
 
 // DecodeTree reads what Encode wrote, and nothing else: whatever it accepts, Encode gives back byte by byte. Paths are safe
@@ -106,7 +129,7 @@ func DecodeTree(data []byte) (*Tree, error) {
 	if err := t.check(); err != nil {
 		return nil, err
 	}
-	if !bytes.Equal(t.Encode(), data) {
+	if !encodes(data, t.encode) {
 		return nil, fmt.Errorf("it is not in the one form that counts: %w", errTree)
 	}
 	return t, nil
@@ -139,6 +162,9 @@ func (t *Tree) add(r *lines) error {
 
 // check holds the tree against the rules that make it safe to write below a folder.
 func (t *Tree) check() error {
+	if len(t.Entries) > maxEntries {
+		return fmt.Errorf("more than %d files and folders: %w", maxEntries, errTree)
+	}
 	dirs := map[string]bool{".": true}
 	before := ""
 	for _, e := range t.Entries {
@@ -167,8 +193,11 @@ func (t *Tree) check() error {
 	return nil
 }
 
-// adds tells whether the pieces are as large as the file.
+// adds tells whether the pieces are as large as the file, and are it where the sum tells.
 func (e *Entry) adds() bool {
+	if len(e.Pieces) == 0 && e.Sum != sumOf(nil) || len(e.Pieces) == 1 && e.Sum != e.Pieces[0].Sum {
+		return false
+	}
 	left := e.Size
 	for _, p := range e.Pieces {
 		if p.Size <= 0 || p.Size > maxPiece || p.Size > left {
@@ -199,9 +228,12 @@ func validTarget(p, target string) bool {
 		return false
 	}
 	// Names before a ".." could be links that lead elsewhere: such a path is not what it seems.
-	climbed := strings.TrimLeft(target, "./")
-	if strings.Contains("/"+climbed+"/", "/../") {
-		return false
+	named := false
+	for part := range strings.SplitSeq(target, "/") {
+		if part == ".." && named {
+			return false
+		}
+		named = named || part != "" && part != "." && part != ".."
 	}
 	in := path.Join(path.Dir(p), target)
 	return in != ".." && !strings.HasPrefix(in, "../")
@@ -210,7 +242,7 @@ func validTarget(p, target string) bool {
 // escape writes control characters, backslashes, what is not UTF-8, and spaces at either end as \0 and three octal digits:
 // read and printf %b of any shell then give the text back.
 func escape(s string) string {
-	if s[0] != ' ' && s[len(s)-1] != ' ' && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == '\\' || r == 0x7f || r == utf8.RuneError }) {
+	if strings.Trim(s, " ") == s && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == '\\' || r == 0x7f || r == utf8.RuneError }) {
 		return s
 	}
 	var b strings.Builder

@@ -5,10 +5,10 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
-	"runtime"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/agibake/agibake/internal/artifact"
 	"github.com/agibake/agibake/internal/progress"
@@ -35,11 +35,18 @@ func (x *Snapshot) Verify(ctx context.Context, s artifact.Reader, p progress.Fun
 	v.Bytes = total
 	var done atomic.Int64
 	g, inner := errgroup.WithContext(ctx)
-	g.SetLimit(max(2, min(runtime.GOMAXPROCS(0), 8)))
+	g.SetLimit(readers())
+	m := newBuffers()
+	room := semaphore.NewWeighted(inMemory)
 	for i := range x.Contents.Blobs {
 		b := &x.Contents.Blobs[i]
 		g.Go(func() error {
-			err := readBlob(inner, s, b, x.Seal, func(Piece) bool { return true }, func(Piece, []byte) error { return nil })
+			err := room.Acquire(inner, b.memory(x.Seal))
+			if err != nil {
+				return err
+			}
+			defer room.Release(b.memory(x.Seal))
+			err = readBlob(inner, s, b, x.Seal, m, func(Piece) bool { return true }, func(Piece, []byte) error { return nil })
 			p.Count("verify", "blobs", done.Add(b.Size), total)
 			return err
 		})
@@ -52,15 +59,17 @@ func (x *Snapshot) Verify(ctx context.Context, s artifact.Reader, p progress.Fun
 			v.Files++
 		}
 	}
-	if err := x.files(ctx, s, p); err != nil {
+	if err := x.files(ctx, s, m, p); err != nil {
 		return nil, fmt.Errorf("verify %s: %w", x.Index.Digest, err)
 	}
 	return v, nil
 }
 
 // files holds the sums of files of several pieces against the pieces.
-func (x *Snapshot) files(ctx context.Context, s artifact.Reader, p progress.Func) error {
+func (x *Snapshot) files(ctx context.Context, s artifact.Reader, m *buffers, p progress.Func) error {
 	r := newPieces(x, s)
+	r.memory = m
+	defer r.close()
 	for i := range x.Tree.Entries {
 		e := &x.Tree.Entries[i]
 		if e.Kind != File {
@@ -84,15 +93,24 @@ func (x *Snapshot) files(ctx context.Context, s artifact.Reader, p progress.Func
 // pieces reads files of a snapshot from its blobs, in order. It keeps the last blob that it took apart, for the next
 // pieces are mostly there.
 type pieces struct {
-	x    *Snapshot
-	s    artifact.Reader
-	at   map[Sum]*Blob
-	last *Blob
-	held map[Sum][]byte
+	x      *Snapshot
+	s      artifact.Reader
+	at     map[Sum]*Blob
+	last   *Blob
+	held   map[Sum][]byte
+	memory *buffers
+	free   func() // of the memory that they are in; may be nil
+}
+
+func (r *pieces) close() {
+	if r.last, r.held = nil, nil; r.free != nil {
+		r.free()
+		r.free = nil
+	}
 }
 
 func newPieces(x *Snapshot, s artifact.Reader) *pieces {
-	r := &pieces{x: x, s: s, at: map[Sum]*Blob{}}
+	r := &pieces{x: x, s: s, memory: newBuffers(), at: map[Sum]*Blob{}}
 	for i := range x.Contents.Blobs {
 		for _, p := range x.Contents.Blobs[i].Pieces {
 			r.at[p.Sum] = &x.Contents.Blobs[i]
@@ -101,16 +119,17 @@ func newPieces(x *Snapshot, s artifact.Reader) *pieces {
 	return r
 }
 
-// get returns a piece; the bytes must not be changed.
+// get returns a piece; the bytes must not be changed, and are valid until the next one.
 func (r *pieces) get(ctx context.Context, p Piece) ([]byte, error) {
 	b := r.at[p.Sum]
 	if b != r.last {
-		r.last, r.held = nil, map[Sum][]byte{}
-		err := readBlob(ctx, r.s, b, r.x.Seal, func(Piece) bool { return true }, func(p Piece, data []byte) error {
-			if b.Packed {
-				data = append([]byte(nil), data...)
-			}
-			r.held[p.Sum] = data
+		r.close()
+		r.held = map[Sum][]byte{}
+		var room []byte
+		room, r.free = r.memory.get(b.raw())
+		err := r.read(ctx, b, func(p Piece, data []byte) error {
+			n := copy(room, data)
+			r.held[p.Sum], room = room[:n:n], room[n:]
 			return nil
 		})
 		if err != nil {
@@ -121,14 +140,27 @@ func (r *pieces) get(ctx context.Context, p Piece) ([]byte, error) {
 	return r.held[p.Sum], nil
 }
 
+func (r *pieces) read(ctx context.Context, b *Blob, use func(Piece, []byte) error) error {
+	return readBlob(ctx, r.s, b, r.x.Seal, r.memory, func(Piece) bool { return true }, use)
+}
+
+// write writes a piece, without holding it where it is a blob of its own.
+func (r *pieces) write(ctx context.Context, p Piece, w io.Writer) error {
+	if b := r.at[p.Sum]; !b.Packed {
+		r.close() // its memory is needed
+		return r.read(ctx, b, func(_ Piece, data []byte) error { _, err := w.Write(data); return err })
+	}
+	data, err := r.get(ctx, p)
+	if err == nil {
+		_, err = w.Write(data)
+	}
+	return err
+}
+
 // copy writes a file.
 func (r *pieces) copy(ctx context.Context, e *Entry, w io.Writer) error {
 	for _, p := range e.Pieces {
-		data, err := r.get(ctx, p)
-		if err == nil {
-			_, err = w.Write(data)
-		}
-		if err != nil {
+		if err := r.write(ctx, p, w); err != nil {
 			return fmt.Errorf("%s: %w", e.Path, err)
 		}
 	}
