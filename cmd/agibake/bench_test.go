@@ -33,7 +33,7 @@ var benchParts = []struct {
 	run  func(*bench)
 }{
 	{"bake", (*bench).bake}, {"peers", (*bench).peers}, {"formats", (*bench).formats}, {"ext4", (*bench).ext4},
-	{"model", (*bench).model}, {"boot", (*bench).boot}, {"registry", (*bench).registry},
+	{"model", (*bench).model}, {"boot", (*bench).boot}, {"registry", (*bench).registry}, {"state", (*bench).state},
 }
 
 // TestBench measures a bake beside what others offer for its parts, and writes the page that AGIBAKE_BENCH names. It
@@ -42,7 +42,9 @@ var benchParts = []struct {
 //	AGIBAKE_BENCH_RUNS   runs of what is quick; 3
 //	AGIBAKE_BENCH_MODEL  GiB of the large model; 20
 //	AGIBAKE_BENCH_REGISTRY  GiB of the disk that is pushed and pulled; 5
-//	AGIBAKE_BENCH_PARTS  the parts to measure, of bake,peers,formats,ext4,model,boot,registry; all
+//	AGIBAKE_BENCH_PARTS  the parts to measure, of bake,peers,formats,ext4,model,boot,registry,state; all
+//	AGIBAKE_BENCH_STATE  MiB of the weights in the state that is captured; 2048
+//	AGIBAKE_BENCH_LARGE  1: capture ten times as much too, for the memory it takes; 0 if there is one run, else 1
 //	AGIBAKE_BENCH_WORK   folder for downloads (kept) and scratch files; agibake-bench in the user's cache folder
 func TestBench(t *testing.T) {
 	path := os.Getenv("AGIBAKE_BENCH")

@@ -13,6 +13,8 @@ import (
 	"github.com/agibake/agibake/internal/atomicfile"
 	"github.com/agibake/agibake/internal/fidelity"
 	"github.com/agibake/agibake/internal/migrate"
+	"github.com/agibake/agibake/internal/progress"
+	"github.com/agibake/agibake/internal/state"
 )
 
 type migrateFlags struct {
@@ -20,6 +22,8 @@ type migrateFlags struct {
 	o        migrate.Options
 	ssh      string
 	page     string
+	via      string
+	at       registryFlags
 	from, to struct{ server, chroma, stop, start string }
 }
 
@@ -51,6 +55,8 @@ agi-model.service is stopped and started; elsewhere agibake must be in PATH, and
 	c.Flags().IntVar(&f.end.Prefixes, "prefixes", fidelity.DefaultPrefixes, "compare the style at `N` places")
 	c.Flags().BoolVar(&f.o.NoCheck, "no-check", false, "hand over without proof that it is the same mind")
 	c.Flags().BoolVar(&f.o.Keep, "keep-former", false, "keep the state that was at DST")
+	c.Flags().StringVar(&f.via, "via", "", "`REF` where the state is captured on its way: "+stateRef)
+	f.at.flags(c)
 	c.Flags().StringVar(&f.page, "page", "", "`FILE` for the verdict as a page")
 	c.Flags().BoolVar(&a.jsonOut, "json", false, "print one JSON document")
 	return c
@@ -101,7 +107,13 @@ func (a *app) migrate(ctx context.Context, f *migrateFlags, from, to string) (er
 		}()
 	}
 	f.o.Progress = show
-	r, err := migrate.Run(ctx, peers[0], peers[1], f.o)
+	var src migrate.Source = peers[0]
+	if f.via != "" {
+		if src, err = a.via(ctx, f, peers[0], show); err != nil {
+			return err
+		}
+	}
+	r, err := migrate.Run(ctx, src, peers[1], f.o)
 	done()
 	if r.Verdict != nil && page != nil {
 		if pageErr := errors.Join(fidelity.Page(page, r.Verdict), page.Commit()); err == nil {
@@ -133,4 +145,17 @@ func (a *app) migrate(ctx context.Context, f *migrateFlags, from, to string) (er
 		a.fact("former", "%s", r.Former)
 	}
 	return nil
+}
+
+// via lets the state go by way of a repository, where it stays as snapshots.
+func (a *app) via(ctx context.Context, f *migrateFlags, peer *migrate.Peer, show progress.Func) (*migrate.Via, error) {
+	m, err := f.at.minds(ctx, f.via, true)
+	if err != nil {
+		return nil, err
+	}
+	m.reference = ""
+	v := &migrate.Via{Peer: peer, To: m.Repository, Progress: show}
+	v.Options = state.Options{Info: state.Info{Name: peer.Name, Note: "on its way", Version: version}, Progress: show, Tags: []string{state.Latest}}
+	v.Options.Parent, v.Options.Seal, err = a.sealing(ctx, m, &captureFlags{})
+	return v, err
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/agibake/agibake/internal/artifact"
 	"github.com/agibake/agibake/internal/fault"
+	"github.com/agibake/agibake/internal/migrate"
 	"github.com/agibake/agibake/internal/seal"
 	"github.com/agibake/agibake/internal/state"
 )
@@ -28,6 +30,7 @@ type captureFlags struct {
 	recipients seal.Recipients
 	passphrase bool
 	docker     string
+	ssh        string
 }
 
 func newStateCapture(a *app) *cobra.Command {
@@ -37,7 +40,8 @@ func newStateCapture(a *app) *cobra.Command {
 		Short: "Take a snapshot of a state",
 		Long: `Take a snapshot of a state folder while it is in use: what writes there stands still for the moment in which changed
 files are copied, and goes on. Unchanged files are neither read nor stored again. The snapshot is called by its time and
-"latest". With --recipient, --gpg-recipient or --seal-passphrase only those can read it.`,
+"latest". FOLDER may be on another machine, ssh://[user@]host[:port]/folder, where an appliance's agent or agibake does
+the reading. With --recipient, --gpg-recipient or --seal-passphrase only those can read it.`,
 		Example: "  agibake state capture /var/lib/agi-core --to oci:/mnt/usb/saiga --tag friday\n  agibake state capture core --to registry.example/agi/saiga --recipient age1…",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -56,6 +60,7 @@ files are copied, and goes on. Unchanged files are neither read nor stored again
 	c.Flags().StringArrayVar(&f.recipients.GPG, "gpg-recipient", nil, "`KEY` of gpg that can read it: a fingerprint or a mail address; may be repeated")
 	c.Flags().BoolVar(&f.passphrase, "seal-passphrase", false, "a passphrase can read it: AGIBAKE_PASSPHRASE, or a prompt")
 	c.Flags().StringVar(&f.docker, "docker", "", "`PROGRAM` that pauses containers; docker if it answers, none leaves them alone")
+	c.Flags().StringVar(&f.ssh, "ssh", "ssh", "`COMMAND` that reaches machines, such as 'ssh -i key'")
 	f.keys.flags(c)
 	f.at.flags(c)
 	c.Flags().BoolVar(&a.jsonOut, "json", false, "print one JSON document")
@@ -99,13 +104,12 @@ func (a *app) stateCapture(ctx context.Context, c *cobra.Command, f *captureFlag
 	if o.Parent, o.Seal, err = a.sealing(ctx, m, f); err != nil {
 		return err
 	}
-	if o.Memo, err = openMemo(root); err != nil {
+	place, err := migrate.ParsePlace(root)
+	if err != nil {
 		return err
 	}
 	if o.Info.Name == "" {
-		if abs, err := filepath.Abs(root); err == nil {
-			o.Info.Name = filepath.Base(abs)
-		}
+		o.Info.Name = filepath.Base(place.Path)
 	}
 	show, done := a.progress()
 	defer done()
@@ -117,14 +121,7 @@ func (a *app) stateCapture(ctx context.Context, c *cobra.Command, f *captureFlag
 		o.Info.Created = o.Info.Created.Add(time.Second)
 	}
 	o.Tags = append(f.tags, state.TimeTag(o.Info.Created), state.Latest)
-	found, err := state.Collect(ctx, root, state.CollectOptions{Memo: o.Memo, Parent: o.Parent, Docker: f.docker, Progress: show,
-		Scan: state.ScanOptions{Exclude: f.exclude, Skipped: func(path string) { show.Warn("capture", path+" is neither file nor folder, and left out") }}})
-	if err != nil {
-		return err
-	}
-	defer found.Close()
-	o.Info.Live = found.Live
-	got, err := state.Capture(ctx, m.Repository, found.List, o)
+	got, err := f.capture(ctx, place, m.Repository, o)
 	if err != nil {
 		return err
 	}
@@ -144,6 +141,38 @@ func (a *app) stateCapture(ctx context.Context, c *cobra.Command, f *captureFlag
 		a.fact("sealed", "%s", o.Seal.Secret.ID()[:16])
 	}
 	return nil
+}
+
+// capture takes the snapshot, here or through the agent of the machine where the state is.
+func (f *captureFlags) capture(ctx context.Context, place migrate.Place, to state.Repository, o state.Options) (got *state.Captured, err error) {
+	if place.Host != "" {
+		peer, err := migrate.Connect(ctx, place, migrate.EndOptions{Exclude: f.exclude}, strings.Fields(f.ssh))
+		if err != nil {
+			return nil, err
+		}
+		o.Progress.Step("collect", place.String())
+		content, err := peer.Collect(ctx)
+		if err == nil {
+			if len(content.Writers) > 0 {
+				o.Info.Live = &state.Live{FrozenMS: content.Frozen, Paused: content.Writers}
+			}
+			got, err = state.CaptureTree(ctx, to, content.Tree, peer.Fetch, o)
+		}
+		return got, errors.Join(err, peer.Close())
+	}
+	if o.Memo, err = openMemo(place.Path); err != nil {
+		return nil, err
+	}
+	found, err := state.Collect(ctx, place.Path, state.CollectOptions{Memo: o.Memo, Parent: o.Parent, Docker: f.docker, Progress: o.Progress,
+		Scan: state.ScanOptions{Exclude: f.exclude, Skipped: func(path string) {
+			o.Progress.Warn("capture", path+" is neither file nor folder, and left out")
+		}}})
+	if err != nil {
+		return nil, err
+	}
+	defer found.Close()
+	o.Info.Live = found.Live
+	return state.Capture(ctx, to, found.List, o)
 }
 
 // openMemo opens what is remembered of a state folder in the user's cache.

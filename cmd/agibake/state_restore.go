@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/agibake/agibake/internal/fault"
+	"github.com/agibake/agibake/internal/migrate"
 	"github.com/agibake/agibake/internal/state"
 	"github.com/agibake/agibake/internal/tool"
 	"github.com/agibake/agibake/internal/trust"
@@ -26,6 +28,7 @@ type restoreFlags struct {
 	check  string
 	undo   bool
 	accept bool
+	ssh    string
 }
 
 func newStateRestore(a *app) *cobra.Command {
@@ -35,7 +38,8 @@ func newStateRestore(a *app) *cobra.Command {
 		Short: "Bring a snapshot back",
 		Long: `Restore a snapshot beside FOLDER, hold every byte against its digest, and put it in FOLDER's place in one step. The
 former state is kept: --undo brings it back, --accept removes it, and with --check it comes back by itself if that command
-fails. A restore that was cut goes on where it stopped. A snapshot in a registry must be signed by a trusted key.`,
+fails. A restore that was cut goes on where it stopped. FOLDER may be ssh://[user@]host[:port]/folder: an appliance then
+stops, tests itself with the new state, and takes the former one back if that fails. A snapshot in a registry must be signed by a trusted key.`,
 		Example: "  agibake state restore oci:/mnt/usb/saiga --to /var/lib/agi-core\n  agibake state restore oci:saiga:friday --to core --path memory/notes.jsonl\n  agibake state restore --undo --to core",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -56,6 +60,7 @@ fails. A restore that was cut goes on where it stopped. A snapshot in a registry
 	c.Flags().StringVar(&f.check, "check", "", "shell `COMMAND` that must succeed with the restored state, in AGI_CORE; the former one comes back if not")
 	c.Flags().BoolVar(&f.undo, "undo", false, "bring the former state back")
 	c.Flags().BoolVar(&f.accept, "accept", false, "remove the former states that are kept")
+	c.Flags().StringVar(&f.ssh, "ssh", "ssh", "`COMMAND` that reaches machines, such as 'ssh -i key'")
 	f.keys.flags(c)
 	f.trust.flags(c)
 	f.at.flags(c)
@@ -94,10 +99,14 @@ func (a *app) stateRestore(ctx context.Context, c *cobra.Command, f *restoreFlag
 	if x, err = state.Read(ctx, m, d, a.opener(m, &f.keys)); err != nil {
 		return err
 	}
-	root, err := filepath.Abs(f.to)
+	place, err := migrate.ParsePlace(f.to)
 	if err != nil {
 		return err
 	}
+	if place.Host != "" {
+		return a.restoreThere(ctx, f, m, x, place)
+	}
+	root := place.Path
 	if err := os.MkdirAll(filepath.Dir(root), 0o755); err != nil {
 		return err
 	}
@@ -136,6 +145,36 @@ func (a *app) stateRestore(ctx context.Context, c *cobra.Command, f *restoreFlag
 		if len(f.paths) == 0 {
 			fmt.Fprintf(a.stdout, "bring it back:  agibake state restore --undo --to %s\nremove it:      agibake state restore --accept --to %s\n", f.to, f.to)
 		}
+	}
+	return nil
+}
+
+// restoreThere lets the agent of another machine restore: it sends what is missing there, stops what uses the state, and
+// lets the machine test itself with the new one; the former state comes back if that fails.
+func (a *app) restoreThere(ctx context.Context, f *restoreFlags, m *minds, x *state.Snapshot, place migrate.Place) error {
+	if len(f.paths) > 0 || f.check != "" {
+		return fault.Mark(fault.Usage, errors.New("--path and --check are for a folder on this machine"))
+	}
+	peer, err := migrate.Connect(ctx, place, migrate.EndOptions{}, strings.Fields(f.ssh))
+	if err != nil {
+		return err
+	}
+	show, done := a.progress()
+	defer done()
+	r, err := migrate.Run(ctx, &migrate.Snapshot{Name: m.name, X: x, From: m}, peer, migrate.Options{Keep: true, Progress: show})
+	if err = errors.Join(err, peer.Close()); err != nil {
+		return err
+	}
+	done()
+	if a.jsonOut {
+		return a.printJSON(r)
+	}
+	fmt.Fprintf(a.stdout, "%s of %s is restored to %s\n", x.Info.Name, x.Info.Created.Format("2006-01-02 15:04:05"), place)
+	fmt.Fprintf(a.stdout, "  %s\n", x.Index.Digest)
+	a.fact("sent", "%s of %s", size(r.Sent), size(r.Bytes))
+	a.fact("downtime", "%s", r.Downtime.Round(10*time.Millisecond))
+	if r.Former != "" {
+		a.fact("former", "%s", r.Former)
 	}
 	return nil
 }

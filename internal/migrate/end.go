@@ -19,14 +19,14 @@ import (
 
 // EndOptions describe one end of a migration.
 type EndOptions struct {
-	Root     string        `json:"root"`    // the state
-	Server   string        `json:"server"`  // address of llama.cpp's server there; "" asks none
-	Chroma   string        `json:"chroma"`  // address of a Chroma server there; "" asks none
-	Stop     string        `json:"stop"`    // shell command that ends what uses the state; "" is agi-model.service, if there is one
-	Start    string        `json:"start"`   // begins it again
-	Exclude  []string      `json:"exclude"` // as in state.ScanOptions
+	Root     string        `json:"root"`     // the state
+	Server   string        `json:"server"`   // address of llama.cpp's server there; "" asks none
+	Chroma   string        `json:"chroma"`   // address of a Chroma server there; "" asks none
+	Stop     string        `json:"stop"`     // shell command that ends what uses the state; "" is agi-model.service, if there is one
+	Start    string        `json:"start"`    // begins it again
+	Exclude  []string      `json:"exclude"`  // as in state.ScanOptions
 	Prefixes int           `json:"prefixes"` // places where the style is compared; 0 is fidelity's own number
-	Memo     string        `json:"-"`       // folder of memos; "" remembers nothing
+	Memo     string        `json:"-"`        // folder of memos; "" remembers nothing
 	Progress progress.Func `json:"-"`
 }
 
@@ -116,6 +116,8 @@ func (e *end) do(ctx context.Context, m message) (message, error) {
 		return e.record(ctx)
 	case "check":
 		return e.check(ctx, m)
+	case "selftest":
+		return message{}, selfTest(ctx)
 	case "hand":
 		e.handed = true
 		return message{}, nil

@@ -3,6 +3,7 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,11 +13,12 @@ import (
 	"github.com/agibake/agibake/internal/fault"
 	"github.com/agibake/agibake/internal/fidelity"
 	"github.com/agibake/agibake/internal/progress"
+	"github.com/agibake/agibake/internal/state"
 )
 
 // Options are how Run works.
 type Options struct {
-	NoCheck  bool // hand over without a fidelity check
+	NoCheck  bool // hand over without a fidelity check, or, where nobody recorded a baseline, a self-test
 	Keep     bool // keep the former state of the destination
 	Progress progress.Func
 }
@@ -39,7 +41,7 @@ type Report struct {
 // Run moves the state of the source to the destination. Whatever fails, the source goes on as it was, and the destination
 // gets back what it had; errors say so where that failed too. A destination that is another mind gives the kind
 // fault.CheckFailed, with a report.
-func Run(ctx context.Context, src, dst *Peer, o Options) (*Report, error) {
+func Run(ctx context.Context, src Source, dst *Peer, o Options) (*Report, error) {
 	m := &migration{src: src, dst: dst, o: o, began: time.Now()}
 	err := m.run(ctx)
 	m.Total = time.Since(m.began)
@@ -52,7 +54,8 @@ func Run(ctx context.Context, src, dst *Peer, o Options) (*Report, error) {
 
 type migration struct {
 	Report
-	src, dst *Peer
+	src      Source
+	dst      *Peer
 	o        Options
 	began    time.Time
 	stopped  bool // the source
@@ -73,7 +76,7 @@ func (m *migration) run(ctx context.Context) error {
 	halt := time.Now()
 	m.step("stop", m.From)
 	m.stopped = true
-	if _, err := m.src.ask(ctx, message{Do: "stop"}); err != nil {
+	if err := m.src.do(ctx, "stop"); err != nil {
 		return err
 	}
 	sent := m.Sent
@@ -103,20 +106,8 @@ func (m *migration) run(ctx context.Context) error {
 func (m *migration) step(stage, item string) { m.o.Progress.Step(stage, item) }
 
 func (m *migration) greet(ctx context.Context) error {
-	for _, p := range []*Peer{m.src, m.dst} {
-		answer, err := p.ask(ctx, message{Do: "hello"})
-		if err != nil {
-			return err
-		}
-		if answer.Count != protocol {
-			return fault.Mark(fault.Missing, fmt.Errorf("%s speaks version %d and not %d: the versions of agibake differ", p.Name, answer.Count, protocol))
-		}
-		if p == m.src && !answer.Final {
-			return fault.Mark(fault.Input, fmt.Errorf("%s has no state there", p.Name))
-		}
-	}
-	m.From, m.To = m.src.Name, m.dst.Name
-	return nil
+	m.From, m.To = m.src.String(), m.dst.Name
+	return cmp.Or(m.src.do(ctx, "hello"), m.dst.do(ctx, "hello"))
 }
 
 // record takes the baseline while the source is in use.
@@ -125,11 +116,10 @@ func (m *migration) record(ctx context.Context) error {
 		return nil
 	}
 	m.step("record", m.From)
-	answer, err := m.src.ask(ctx, message{Do: "record"})
-	if err != nil {
+	var err error
+	if m.baseline, err = m.src.record(ctx); err != nil {
 		return fault.Hint(fmt.Errorf("record what %s is: %w", m.From, err), "--no-check moves it without proof that it is the same mind")
 	}
-	m.baseline = append([]byte(nil), answer.data...)
 	return nil
 }
 
@@ -147,13 +137,12 @@ func (m *migration) pass(ctx context.Context, stage string) (writers []string, e
 
 func (m *migration) attempt(ctx context.Context, stage string) ([]string, error) {
 	m.step(stage, "reading "+m.From)
-	tree, err := m.src.ask(ctx, message{Do: "collect"})
+	content, err := m.src.Collect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	writers := tree.Warning
-	m.Bytes = tree.Bytes
-	plan, err := m.dst.ask(ctx, message{Do: "plan", data: tree.data})
+	m.Bytes = content.Bytes
+	plan, err := m.dst.ask(ctx, message{Do: "plan", data: content.Tree.Encode()})
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +150,14 @@ func (m *migration) attempt(ctx context.Context, stage string) ([]string, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := m.transfer(ctx, stage, list, total); err != nil {
+	var sent int64
+	err = m.src.Fetch(ctx, list, func(p state.Piece, data []byte) error {
+		sent += p.Size
+		m.Sent += p.Size
+		m.o.Progress.Count(stage, m.To, sent, total)
+		return m.dst.put(p, data)
+	})
+	if err != nil {
 		return nil, err
 	}
 	done, err := m.dst.ask(ctx, message{Do: "finish"})
@@ -171,13 +167,18 @@ func (m *migration) attempt(ctx context.Context, stage string) ([]string, error)
 	if stage == "bulk" {
 		m.Kept = done.Count
 	}
-	return writers, nil
+	return content.Writers, nil
 }
 
 // check lets the destination prove itself.
 func (m *migration) check(ctx context.Context) error {
 	if m.baseline == nil {
-		return nil
+		if m.o.NoCheck {
+			return nil
+		}
+		m.step("self-test", m.To)
+		_, err := m.dst.ask(ctx, message{Do: "selftest"})
+		return err
 	}
 	m.step("check", m.To)
 	answer, err := m.dst.ask(ctx, message{Do: "check", data: m.baseline})
@@ -197,7 +198,7 @@ func (m *migration) handOver(ctx context.Context) error {
 		return err
 	}
 	m.switched = false
-	if _, err := m.src.ask(ctx, message{Do: "hand"}); err != nil {
+	if err := m.src.do(ctx, "hand"); err != nil {
 		return fmt.Errorf("%s has the state now, but %s may have started again: %w", m.To, m.From, err)
 	}
 	m.stopped = false
@@ -222,7 +223,7 @@ func (m *migration) back() error {
 	}
 	if m.stopped {
 		m.step("start", m.From)
-		if _, e := m.src.ask(ctx, message{Do: "start"}); e != nil {
+		if e := m.src.do(ctx, "start"); e != nil {
 			err = errors.Join(err, fmt.Errorf("%s did not start again: %w", m.From, e))
 		}
 	}

@@ -104,65 +104,71 @@ func parsePlan(data []byte) (list []state.Piece, total int64, err error) {
 // window is how many pieces are asked for before the first one came.
 const window = 16
 
-// transfer brings pieces from the source to the destination, one in memory at a time.
-func (m *migration) transfer(ctx context.Context, stage string, list []state.Piece, total int64) error {
-	if m.src.err != nil || m.dst.err != nil || len(list) == 0 {
-		return nil
+// Fetch is a state.Fetch of what was collected last. One piece is in memory at a time.
+func (p *Peer) Fetch(ctx context.Context, list []state.Piece, use func(state.Piece, []byte) error) error {
+	if p.err != nil {
+		return p.err
 	}
 	slots := make(chan struct{}, window)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		for _, p := range list {
+		for _, piece := range list {
 			select {
 			case slots <- struct{}{}:
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
-			if err := m.src.l.send(message{Do: "piece", Sum: p.Sum.String()}, false); err != nil {
-				return fmt.Errorf("the connection to %s broke: %w", m.src.Name, err)
+			if err := p.l.send(message{Do: "piece", Sum: piece.Sum.String()}, false); err != nil {
+				return fmt.Errorf("the connection to %s broke: %w", p.Name, err)
 			}
 		}
 		return nil
 	})
-	var lost error // a piece that is not there any more: the others are waited for all the same
+	var lost error // a piece that is not there any more, or could not be used: the others are waited for all the same
 	g.Go(func() error {
-		var done int64
-		for _, p := range list {
-			if err := m.forward(p); m.src.err != nil || m.dst.err != nil {
+		for _, piece := range list {
+			if err := p.next(piece, lost == nil, use); p.err != nil {
 				return err
 			} else if err != nil && lost == nil {
 				lost = err
 			}
 			<-slots
-			done += p.Size
-			m.o.Progress.Count(stage, m.To, done, total)
 			if err := context.Cause(ctx); err != nil {
-				m.src.err = err // answers are still on their way: nothing else can be asked
+				p.err = err // answers are still on their way: nothing else can be asked
 				return err
 			}
 		}
-		return m.dst.l.out.Flush()
+		return nil
 	})
 	return cmp.Or(g.Wait(), lost)
 }
 
-// forward takes the next piece from the source to the destination.
-func (m *migration) forward(p state.Piece) error {
-	answer, err := m.src.l.receive()
+// next takes the next piece that was asked for.
+func (p *Peer) next(piece state.Piece, wanted bool, use func(state.Piece, []byte) error) error {
+	answer, err := p.l.receive()
 	if err != nil {
-		m.src.err = fmt.Errorf("the connection to %s broke: %w", m.src.Name, err)
-		return m.src.err
+		p.err = fmt.Errorf("the connection to %s broke: %w", p.Name, err)
+		return p.err
 	}
 	if err := answer.fault(); err != nil {
-		return fault.Mark(fault.Untrusted, fmt.Errorf("%s: %w", m.src.Name, err))
+		return fault.Mark(fault.Untrusted, fmt.Errorf("%s: %w", p.Name, err))
 	}
-	if answer.Sum != p.Sum.String() || answer.Size != p.Size {
-		return fmt.Errorf("%s sends another piece than %s: %w", m.src.Name, p.Sum, artifact.ErrDigest)
+	if answer.Sum != piece.Sum.String() || answer.Size != piece.Size {
+		return fmt.Errorf("%s sends another piece than %s: %w", p.Name, piece.Sum, artifact.ErrDigest)
 	}
-	if err := m.dst.l.send(message{Do: "put", Sum: answer.Sum, data: answer.data}, true); err != nil {
-		m.dst.err = fmt.Errorf("the connection to %s broke: %w", m.dst.Name, err)
-		return m.dst.err
+	if !wanted {
+		return nil
 	}
-	m.Sent += p.Size
-	return nil
+	return use(piece, answer.data)
+}
+
+// put sends a piece that a plan wants.
+func (p *Peer) put(piece state.Piece, data []byte) error {
+	if p.err != nil {
+		return p.err
+	}
+	if err := p.l.send(message{Do: "put", Sum: piece.Sum.String(), data: data}, true); err != nil {
+		p.err = fmt.Errorf("the connection to %s broke: %w", p.Name, err)
+	}
+	return p.err
 }

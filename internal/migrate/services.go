@@ -3,7 +3,9 @@ package migrate
 import (
 	"context"
 	"fmt"
+	"os"
 
+	"github.com/agibake/agibake/internal/fault"
 	"github.com/agibake/agibake/internal/tool"
 )
 
@@ -39,4 +41,18 @@ func service(ctx context.Context, command, verb string) error {
 		return nil // no appliance
 	}
 	return tool.Run(ctx, tool.Cmd{Name: "systemctl", Args: []string{verb, unit}})
+}
+
+// agent is the appliance's own program.
+const agent = "/usr/lib/agibake/agid"
+
+// selfTest lets an appliance test itself; elsewhere there is nothing to test.
+func selfTest(ctx context.Context) error {
+	if _, err := os.Stat(agent); err != nil {
+		return nil
+	}
+	if err := tool.Run(ctx, tool.Cmd{Name: agent, Args: []string{"selftest"}}); err != nil {
+		return fault.Mark(fault.CheckFailed, fmt.Errorf("the self-test failed: %w", err))
+	}
+	return nil
 }

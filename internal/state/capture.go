@@ -41,6 +41,41 @@ type Captured struct {
 // From say where. What the parent holds or the memo knows is neither read nor stored again. Errors are those of the files
 // and of the store.
 func Capture(ctx context.Context, to artifact.Store, list []Found, o Options) (*Captured, error) {
+	c, err := newCapture(ctx, to, o)
+	if err != nil {
+		return nil, err
+	}
+	for i := range list {
+		if list[i].Kind == File {
+			c.total += list[i].Size
+		}
+	}
+	start := time.Now()
+	if err := c.read(ctx, list); err != nil {
+		return nil, fmt.Errorf("capture: %w", err)
+	}
+	t, err := newTree(list)
+	var r *Captured
+	if err == nil {
+		r, err = c.store(ctx, t)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("capture: %w", err)
+	}
+	return r, o.Memo.save(list, start)
+}
+
+// newTree makes the tree of files whose sums and pieces are known.
+func newTree(list []Found) (*Tree, error) {
+	t := &Tree{}
+	for _, f := range list {
+		t.Entries = append(t.Entries, f.Entry)
+	}
+	slices.SortFunc(t.Entries, compareEntries)
+	return t, t.check()
+}
+
+func newCapture(ctx context.Context, to artifact.Store, o Options) (*capture, error) {
 	c := &capture{to: to, o: o, have: [2]map[Sum]bool{{}, {}}}
 	var err error
 	if c.blobs, err = o.Parent.stored(ctx, to); err != nil {
@@ -51,36 +86,22 @@ func Capture(ctx context.Context, to artifact.Store, list []Found, o Options) (*
 			c.have[b.lane()][p.Sum] = true
 		}
 	}
-	old := len(c.blobs)
-	for i := range list {
-		if list[i].Kind == File {
-			c.total += list[i].Size
-		}
-	}
-	start := time.Now()
-	if err := c.read(ctx, list); err != nil {
-		return nil, fmt.Errorf("capture: %w", err)
-	}
-	t := &Tree{}
-	for _, f := range list {
-		t.Entries = append(t.Entries, f.Entry)
-	}
-	slices.SortFunc(t.Entries, compareEntries)
-	if err := t.check(); err != nil {
-		return nil, fmt.Errorf("capture: %w", err)
-	}
+	c.old = len(c.blobs)
+	return c, nil
+}
+
+// store writes the documents over pieces that are stored.
+func (c *capture) store(ctx context.Context, t *Tree) (*Captured, error) {
 	used, err := c.select_(ctx, t)
 	if err != nil {
-		return nil, fmt.Errorf("capture: %w", err)
+		return nil, err
 	}
-	r := &Captured{Info: o.Info, Read: c.done}
-	for _, b := range c.blobs[old:] {
+	r := &Captured{Info: c.o.Info, Read: c.done}
+	for _, b := range c.blobs[c.old:] {
 		r.Added, r.Blobs = r.Added+b.Size, r.Blobs+1
 	}
-	if r.Index, err = c.assemble(ctx, t, used, &r.Info); err != nil {
-		return nil, fmt.Errorf("capture: %w", err)
-	}
-	return r, o.Memo.save(list, start)
+	r.Index, err = c.assemble(ctx, t, used, &r.Info)
+	return r, err
 }
 
 type capture struct {
@@ -93,6 +114,7 @@ type capture struct {
 	mu    sync.Mutex
 	have  [2]map[Sum]bool // by lane, pieces that are stored or about to be
 	blobs []Blob          // that hold them: the parent's first
+	old   int             // number of these
 	done  int64           // bytes read
 	seen  int64           // bytes read or known
 }

@@ -3,7 +3,6 @@ package state
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/agibake/agibake/internal/progress"
@@ -21,12 +20,8 @@ func Index(ctx context.Context, list []Found, memo *Memo, p progress.Func) (*Tre
 	if err := c.read(ctx, list); err != nil {
 		return nil, fmt.Errorf("index: %w", err)
 	}
-	t := &Tree{}
-	for _, f := range list {
-		t.Entries = append(t.Entries, f.Entry)
-	}
-	slices.SortFunc(t.Entries, compareEntries)
-	if err := t.check(); err != nil {
+	t, err := newTree(list)
+	if err != nil {
 		return nil, fmt.Errorf("index: %w", err)
 	}
 	return t, memo.save(list, start)

@@ -131,6 +131,6 @@ func TestE2EMemoryOfHostileTrees(t *testing.T) {
 		fatal(t, err)
 		fatal(t, l.PutManifest(t.Context(), root, raw, Latest))
 		t.Log(name)
-		within(t, 2000, "open", "", filepath.Dir(filepath.Dir(filepath.Dir(mustPath(t, l, root.Digest)))))
+		within(t, 1500, "open", "", filepath.Dir(filepath.Dir(filepath.Dir(mustPath(t, l, root.Digest)))))
 	}
 }

@@ -1,0 +1,72 @@
+package main
+
+import "fmt"
+
+// statePage writes what was measured; bytes are those of the state.
+func (b *bench) statePage(m benchMind, bytes float64, tools []*stateTool, large map[string]int64) {
+	p, ours, restic := b.page, tools[0], tools[1]
+	beside := func(verb string) float64 { return ours.took[verb].wall() / restic.took[verb].wall() }
+	p.target("first capture of a state, beside restic's backup", beside("first"), 1./3, " ×")
+	p.target("its restore, beside restic's", beside("restore"), 0.5, " ×")
+	p.target("bytes that a second capture adds, 1 % changed, beside restic's", ours.added/restic.added, 1, " ×")
+	peak := max(ours.peak(), large["capture"], large["restore"])
+	p.target("memory of agibake capturing and restoring", float64(peak)/(1<<20), 300, " MiB")
+
+	p.section("State", fmt.Sprintf("A state of %s: %s of weights that nothing compresses, in one safetensors file, %s of text in\n", mib(int64(bytes)), mib(m.weights), mib(m.text))+
+		fmt.Sprintf("three jsonl files, and a Chroma database of %d vectors, stopped. Then one tensor of 20 MiB is another, 1 %% of the lines\n", m.vectors)+
+		"are written anew, fifty in a row, 0.5 % are added, and 1 % of the vectors are set anew by Chroma. agibake also exports\n"+
+		"the database as text. Caches are empty before the first capture. All times end when the files are on the disk.\n"+
+		"restic always encrypts; the column beside it is plain agibake's. "+output("restic", "version")+"; "+output("borg", "--version")+".")
+	head := []string{""}
+	for _, t := range tools {
+		head = append(head, t.name)
+	}
+	rows := [][]string{append(head, "agibake beside restic")}
+	row := func(what string, cell func(*stateTool) string, beside float64) {
+		line := []string{what}
+		for _, t := range tools {
+			line = append(line, cell(t))
+		}
+		rows = append(rows, append(line, fmt.Sprintf("%.2f ×", beside)))
+	}
+	timed := func(what, verb string) {
+		row(what, func(t *stateTool) string { return t.took[verb].String() }, beside(verb))
+	}
+	timed("first capture", "first")
+	row("its speed, MB/s", func(t *stateTool) string { return fmt.Sprintf("%.0f", bytes/1e6/t.took["first"].wall()) }, 1/beside("first"))
+	row("its CPU", func(t *stateTool) string { return seconds(t.took["first"].middle().cpu) + " s" }, ours.took["first"].middle().cpu/restic.took["first"].middle().cpu)
+	row("size", func(t *stateTool) string { return mib(int64(t.size)) }, ours.size/restic.size)
+	timed("second capture, 1 % changed", "second")
+	row("bytes added", func(t *stateTool) string { return mib(int64(t.added)) }, ours.added/restic.added)
+	timed("third capture, nothing changed", "third")
+	timed("restore", "restore")
+	timed("restore, not flushed but by agibake", "restore, unflushed")
+	timed("verify, all data read", "verify")
+	row("memory", func(t *stateTool) string { return mib(t.peak()) }, float64(ours.peak())/float64(restic.peak()))
+	p.table(rows...)
+	b.stateMemory(m, ours, large)
+}
+
+// stateMemory tells what agibake's verbs held, also with a model ten times as large where that was measured.
+func (b *bench) stateMemory(m benchMind, t *stateTool, large map[string]int64) {
+	small := map[string]int64{"capture": t.took["first"].peak(), "restore": t.took["restore"].peak()}
+	rows := [][]string{{"memory of agibake", "capture", "restore"}}
+	row := func(weights int64, held map[string]int64) {
+		rows = append(rows, []string{fmt.Sprintf("%d MiB of weights", weights>>20), mib(held["capture"]), mib(held["restore"])})
+	}
+	row(m.weights, small)
+	if len(large) > 0 {
+		row(10*m.weights, large)
+		rise := max(float64(large["capture"])/float64(small["capture"]), float64(large["restore"])/float64(small["restore"]))
+		b.page.target("that memory with ten times the weights, beside it", rise, 1.1, " ×")
+	}
+	b.page.table(rows...)
+}
+
+// peak is the most memory that any verb took.
+func (t *stateTool) peak() (top int64) {
+	for _, s := range t.took {
+		top = max(top, s.peak())
+	}
+	return top
+}
