@@ -17,11 +17,11 @@ const module = "github.com/agibake/agibake/"
 var levels = map[string]int{
 	"internal/progress": 0, "internal/epoch": 0, "internal/atomicfile": 0, "internal/tree": 0, "internal/wire": 0,
 	"internal/fault": 0, "internal/sparse": 0, "internal/blocks": 0, "internal/inspect/extfs": 0, "internal/format/deflate": 0,
-	"internal/referee": 0, "internal/weights": 0, "internal/chunk": 0,
+	"internal/referee": 0, "internal/weights": 0, "internal/chunk": 0, "internal/gpu": 0,
 
 	"internal/sign": 1, "internal/tool": 1, "internal/recipe": 1, "internal/layer": 1, "internal/seed": 1, "internal/disk/gpt": 1,
 	"internal/disk/fat": 1, "internal/disk/ext4": 1, "internal/format/qcow2": 1, "internal/format/vmdk": 1,
-	"internal/erasure": 1, "internal/referee/llama": 1,
+	"internal/erasure": 1, "internal/referee/llama": 1, "internal/referee/chroma": 1,
 
 	"internal/lock": 2, "internal/artifact": 2, "internal/cas": 2, "internal/format/ova": 2, "internal/namespace": 2,
 	"internal/live": 2, "internal/seal": 2,

@@ -51,11 +51,11 @@ func TestE2EMigrate(t *testing.T) {
 	}
 	h.ssh(from, `echo '{"id":2,"text":"lived"}' | sudo tee -a /var/lib/agi-core/memory/notes.jsonl`)
 	identity := h.ssh(to, "cat /var/lib/agi-core/boot/identity.json")
+	place := func(r vm.Result) string {
+		return fmt.Sprintf("ssh://tester@127.0.0.1:%d%s", port(r, "ssh"), wire.StateRoot)
+	}
+	ssh := "ssh -i " + key + " -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
 	move := func(code int, args ...string) (string, string) {
-		place := func(r vm.Result) string {
-			return fmt.Sprintf("ssh://tester@127.0.0.1:%d%s", port(r, "ssh"), wire.StateRoot)
-		}
-		ssh := "ssh -i " + key + " -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
 		return h.run(code, append([]string{"migrate", place(from), place(to), "--ssh", ssh, "--prefixes", "20"}, args...)...)
 	}
 	notes := "cat /var/lib/agi-core/memory/notes.jsonl 2>/dev/null; systemctl is-active agi-model"

@@ -54,6 +54,7 @@ agi-model.service is stopped and started; elsewhere agibake must be in PATH, and
 	c.Flags().StringArrayVar(&f.end.Exclude, "exclude", nil, "`PATTERN` of what to leave behind; may be repeated")
 	c.Flags().IntVar(&f.end.Prefixes, "prefixes", fidelity.DefaultPrefixes, "compare the style at `N` places")
 	c.Flags().BoolVar(&f.o.NoCheck, "no-check", false, "hand over without proof that it is the same mind")
+	c.Flags().BoolVar(&f.o.Force, "force", false, "also to a machine that lacks the GPU or driver that the model needs")
 	c.Flags().BoolVar(&f.o.Keep, "keep-former", false, "keep the state that was at DST")
 	c.Flags().StringVar(&f.via, "via", "", "`REF` where the state is captured on its way: "+stateRef)
 	f.at.flags(c)

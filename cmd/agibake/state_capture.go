@@ -31,6 +31,7 @@ type captureFlags struct {
 	passphrase bool
 	docker     string
 	ssh        string
+	cuda       string
 }
 
 func newStateCapture(a *app) *cobra.Command {
@@ -60,6 +61,7 @@ the reading. With --recipient, --gpg-recipient or --seal-passphrase only those c
 	c.Flags().StringArrayVar(&f.recipients.GPG, "gpg-recipient", nil, "`KEY` of gpg that can read it: a fingerprint or a mail address; may be repeated")
 	c.Flags().BoolVar(&f.passphrase, "seal-passphrase", false, "a passphrase can read it: AGIBAKE_PASSPHRASE, or a prompt")
 	c.Flags().StringVar(&f.docker, "docker", "", "`PROGRAM` that pauses containers; docker if it answers, none leaves them alone")
+	c.Flags().StringVar(&f.cuda, "needs-cuda", "", "`VERSION` that the model needs, such as 12.4; an appliance's agent knows its own")
 	c.Flags().StringVar(&f.ssh, "ssh", "ssh", "`COMMAND` that reaches machines, such as 'ssh -i key'")
 	f.keys.flags(c)
 	f.at.flags(c)
@@ -101,6 +103,9 @@ func (a *app) stateCapture(ctx context.Context, c *cobra.Command, f *captureFlag
 		defer done()
 	}
 	o := state.Options{Info: state.Info{Name: f.name, Note: f.note, Exclude: f.exclude, Version: version, Created: time.Now().UTC().Truncate(time.Second)}}
+	if f.cuda != "" {
+		o.Info.Needs = &state.Needs{GPU: true, CUDA: f.cuda}
+	}
 	if o.Parent, o.Seal, err = a.sealing(ctx, m, f); err != nil {
 		return err
 	}
@@ -153,6 +158,7 @@ func (f *captureFlags) capture(ctx context.Context, place migrate.Place, to stat
 		o.Progress.Step("collect", place.String())
 		content, err := peer.Collect(ctx)
 		if err == nil {
+			o.Info.Needs = content.Needs
 			if len(content.Writers) > 0 {
 				o.Info.Live = &state.Live{FrozenMS: content.Frozen, Paused: content.Writers}
 			}

@@ -28,6 +28,7 @@ type restoreFlags struct {
 	check  string
 	undo   bool
 	accept bool
+	force  bool
 	ssh    string
 }
 
@@ -58,6 +59,7 @@ stops, tests itself with the new state, and takes the former one back if that fa
 	c.Flags().StringVar(&f.to, "to", "", "`FOLDER` that becomes the state")
 	c.Flags().StringArrayVar(&f.paths, "path", nil, "`PATH` in the snapshot; only such are restored; may be repeated")
 	c.Flags().StringVar(&f.check, "check", "", "shell `COMMAND` that must succeed with the restored state, in AGI_CORE; the former one comes back if not")
+	c.Flags().BoolVar(&f.force, "force", false, "also on a machine that lacks the GPU or driver that the model needs")
 	c.Flags().BoolVar(&f.undo, "undo", false, "bring the former state back")
 	c.Flags().BoolVar(&f.accept, "accept", false, "remove the former states that are kept")
 	c.Flags().StringVar(&f.ssh, "ssh", "ssh", "`COMMAND` that reaches machines, such as 'ssh -i key'")
@@ -105,6 +107,11 @@ func (a *app) stateRestore(ctx context.Context, c *cobra.Command, f *restoreFlag
 	}
 	if place.Host != "" {
 		return a.restoreThere(ctx, f, m, x, place)
+	}
+	if !f.force && len(f.paths) == 0 {
+		if err := x.Info.Needs.Check(ctx); err != nil {
+			return err
+		}
 	}
 	root := place.Path
 	if err := os.MkdirAll(filepath.Dir(root), 0o755); err != nil {
@@ -161,7 +168,7 @@ func (a *app) restoreThere(ctx context.Context, f *restoreFlags, m *minds, x *st
 	}
 	show, done := a.progress()
 	defer done()
-	r, err := migrate.Run(ctx, &migrate.Snapshot{Name: m.name, X: x, From: m}, peer, migrate.Options{Keep: true, Progress: show})
+	r, err := migrate.Run(ctx, &migrate.Snapshot{Name: m.name, X: x, From: m}, peer, migrate.Options{Keep: true, Force: f.force, Progress: show})
 	if err = errors.Join(err, peer.Close()); err != nil {
 		return err
 	}

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/agibake/agibake/internal/gpu"
 )
 
 // checkDocker: the engine answers.
@@ -148,33 +149,14 @@ func (t *Tester) checkSpeed(context.Context) (string, error) {
 	return fmt.Sprintf("%.2f tokens/s", a.rate), nil
 }
 
-var cudaVersion = regexp.MustCompile(`CUDA Version: *([0-9]+)\.([0-9]+)`)
-
 // checkGPU: a GPU is visible, and its driver supports the CUDA that the containers need.
 func (t *Tester) checkGPU(ctx context.Context) (string, error) {
 	if !t.Config.GPU {
 		return "", skipped("no GPU wanted")
 	}
-	text, err := t.output(ctx, "nvidia-smi")
+	list, err := gpu.Check(ctx, t.output, t.Config.CUDA)
 	if err != nil {
 		return "", err
-	}
-	list, err := t.output(ctx, "nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
-	if err != nil || list == "" {
-		return "", errors.Join(errors.New("no GPU is visible"), err)
-	}
-	var have, want [2]int
-	if m := cudaVersion.FindStringSubmatch(text); m != nil {
-		fmt.Sscan(m[1], &have[0])
-		fmt.Sscan(m[2], &have[1])
-	}
-	if t.Config.CUDA != "" {
-		if _, err := fmt.Sscanf(t.Config.CUDA, "%d.%d", &want[0], &want[1]); err != nil {
-			return "", fmt.Errorf("CUDA version %q: %w", t.Config.CUDA, err)
-		}
-	}
-	if slices.Compare(have[:], want[:]) < 0 {
-		return "", fmt.Errorf("driver supports CUDA %d.%d, the containers need %s", have[0], have[1], t.Config.CUDA)
 	}
 	return oneLine(strings.ReplaceAll(list, "\n", "; ")), nil
 }

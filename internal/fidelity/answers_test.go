@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/agibake/agibake/internal/referee"
+	realchroma "github.com/agibake/agibake/internal/referee/chroma"
 	"github.com/agibake/agibake/internal/referee/llama"
 )
 
@@ -102,9 +103,9 @@ func TestE2EAnswers(t *testing.T) {
 	}
 	r := &recorder{answers: map[string]json.RawMessage{}}
 	root := newState(t)
-	address := needChroma(t)
-	fill(t, address, "thoughts", 40)
-	target := Target{Server: r.proxy(t, llama.Need(t).Serve(t, llama.Plain, root)), Chroma: r.proxy(t, address), Root: root}
+	vectors := realchroma.Serve(t, t.TempDir())
+	fill(t, vectors, "thoughts", 40)
+	target := Target{Server: r.proxy(t, llama.Need(t).Serve(t, llama.Plain, root)), Chroma: r.proxy(t, vectors.URL), Root: root}
 	b, err := Record(t.Context(), target, smallOptions)
 	if err != nil {
 		t.Fatal(err)

@@ -10,8 +10,10 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/agibake/agibake/internal/agent"
 	"github.com/agibake/agibake/internal/fault"
 	"github.com/agibake/agibake/internal/state"
+	"github.com/agibake/agibake/internal/wire"
 )
 
 // collect answers with the tree as it is now; what it consists of can be asked for until the next one.
@@ -42,10 +44,23 @@ func (e *end) collect(ctx context.Context) (message, error) {
 			offset += p.Size
 		}
 	}
+	answer.Needs = needs(e.Root)
 	if got.Live != nil {
 		answer.Count, answer.Warning = got.Live.FrozenMS, got.Live.Paused
 	}
 	return answer, nil
+}
+
+// needs is what an appliance's recipe says of its machine; nil if nobody says.
+func needs(root string) *state.Needs {
+	if root != wire.StateRoot {
+		return nil
+	}
+	c, err := agent.NewSystem().LoadConfig()
+	if err != nil || !c.GPU {
+		return nil
+	}
+	return &state.Needs{GPU: c.GPU, CUDA: c.CUDA}
 }
 
 // remember opens the memo, once.
@@ -97,6 +112,9 @@ func parseSum(text string) (s state.Sum, err error) {
 // with it, a model above all, is taken from there.
 func (e *end) plan(ctx context.Context, m message) (message, error) {
 	t, err := state.DecodeTree(bytes.Clone(m.data))
+	if err == nil {
+		err = m.Needs.Check(ctx)
+	}
 	if err != nil {
 		return message{}, err
 	}

@@ -19,6 +19,7 @@ import (
 // Options are how Run works.
 type Options struct {
 	NoCheck  bool // hand over without a fidelity check, or, where nobody recorded a baseline, a self-test
+	Force    bool // also to a machine that lacks what the state needs
 	Keep     bool // keep the former state of the destination
 	Progress progress.Func
 }
@@ -142,7 +143,10 @@ func (m *migration) attempt(ctx context.Context, stage string) ([]string, error)
 		return nil, err
 	}
 	m.Bytes = content.Bytes
-	plan, err := m.dst.ask(ctx, message{Do: "plan", data: content.Tree.Encode()})
+	if m.o.Force {
+		content.Needs = nil
+	}
+	plan, err := m.dst.ask(ctx, message{Do: "plan", Needs: content.Needs, data: content.Tree.Encode()})
 	if err != nil {
 		return nil, err
 	}

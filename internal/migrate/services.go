@@ -43,15 +43,15 @@ func service(ctx context.Context, command, verb string) error {
 	return tool.Run(ctx, tool.Cmd{Name: "systemctl", Args: []string{verb, unit}})
 }
 
-// agent is the appliance's own program.
-const agent = "/usr/lib/agibake/agid"
+// agid is the appliance's own program.
+const agid = "/usr/lib/agibake/agid"
 
 // selfTest lets an appliance test itself; elsewhere there is nothing to test.
 func selfTest(ctx context.Context) error {
-	if _, err := os.Stat(agent); err != nil {
+	if _, err := os.Stat(agid); err != nil {
 		return nil
 	}
-	if err := tool.Run(ctx, tool.Cmd{Name: agent, Args: []string{"selftest"}}); err != nil {
+	if err := tool.Run(ctx, tool.Cmd{Name: agid, Args: []string{"selftest"}}); err != nil {
 		return fault.Mark(fault.CheckFailed, fmt.Errorf("the self-test failed: %w", err))
 	}
 	return nil

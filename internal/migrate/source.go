@@ -26,6 +26,7 @@ type Content struct {
 	Bytes   int64
 	Frozen  int64    // milliseconds
 	Writers []string // that stood still
+	Needs   *state.Needs
 }
 
 func (p *Peer) String() string { return p.Name }
@@ -40,7 +41,7 @@ func (p *Peer) Collect(ctx context.Context) (*Content, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.Name, err)
 	}
-	return &Content{Tree: t, Bytes: answer.Bytes, Frozen: answer.Count, Writers: answer.Warning}, nil
+	return &Content{Tree: t, Bytes: answer.Bytes, Frozen: answer.Count, Writers: answer.Warning, Needs: answer.Needs}, nil
 }
 
 func (p *Peer) record(ctx context.Context) ([]byte, error) {
@@ -68,7 +69,7 @@ func (s *Snapshot) String() string { return s.Name }
 
 // Collect implements Source.
 func (s *Snapshot) Collect(context.Context) (*Content, error) {
-	return &Content{Tree: s.X.Tree, Bytes: s.X.Info.Bytes}, nil
+	return &Content{Tree: s.X.Tree, Bytes: s.X.Info.Bytes, Needs: s.X.Info.Needs}, nil
 }
 
 // Fetch implements Source.
@@ -98,6 +99,7 @@ func (v *Via) Collect(ctx context.Context) (*Content, error) {
 	o := v.Options
 	o.Info.Created = time.Now().UTC().Truncate(time.Second)
 	o.Tags = append([]string{state.TimeTag(o.Info.Created)}, o.Tags...)
+	o.Info.Needs = content.Needs
 	if v.x != nil {
 		o.Parent = v.x
 	}

@@ -15,17 +15,18 @@ import (
 
 // A message is a line of JSON and, behind it, as many bytes as its size says (docs/migrate.md, "Between the ends").
 type message struct {
-	Do      string     `json:"do,omitempty"` // of a request
-	Sum     string     `json:"sum,omitempty"`
-	Text    string     `json:"text,omitempty"`
-	Count   int64      `json:"count,omitempty"`
-	Bytes   int64      `json:"bytes,omitempty"`
-	Final   bool       `json:"final,omitempty"`
-	Error   string     `json:"error,omitempty"` // of an answer that is none
-	Hint    string     `json:"hint,omitempty"`
-	Kind    fault.Kind `json:"kind,omitempty"`
-	Warning []string   `json:"warning,omitempty"`
-	Size    int64      `json:"size,omitempty"` // bytes that follow
+	Do      string       `json:"do,omitempty"` // of a request
+	Sum     string       `json:"sum,omitempty"`
+	Text    string       `json:"text,omitempty"`
+	Count   int64        `json:"count,omitempty"`
+	Bytes   int64        `json:"bytes,omitempty"`
+	Final   bool         `json:"final,omitempty"`
+	Error   string       `json:"error,omitempty"` // of an answer that is none
+	Hint    string       `json:"hint,omitempty"`
+	Kind    fault.Kind   `json:"kind,omitempty"`
+	Warning []string     `json:"warning,omitempty"`
+	Needs   *state.Needs `json:"needs,omitempty"`
+	Size    int64        `json:"size,omitempty"` // bytes that follow
 	data    []byte
 }
 

@@ -57,6 +57,7 @@ type Info struct {
 	Exclude []string      `json:"exclude,omitempty"`
 	Version string        `json:"agibake,omitempty"` // that captured it
 	Live    *Live         `json:"live,omitempty"`
+	Needs   *Needs        `json:"needs,omitempty"` // nil if it is not known
 }
 
 // Live says how a state was captured that was in use.
