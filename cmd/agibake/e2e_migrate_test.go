@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/agibake/agibake/internal/migrate"
 	"github.com/agibake/agibake/internal/vm"
@@ -99,5 +101,36 @@ func TestE2EMigrate(t *testing.T) {
 		t.Errorf("after the restore the first machine says %s", got)
 	}
 	h.run(0, "boot", "--stop", "old")
+	h.powerCut(t, to, place(to), store, ssh)
 	h.run(0, "boot", "--stop", "new")
+}
+
+// powerCut resets a machine in the midst of a capture, without a word to its file systems: what was captured before holds,
+// and the machine comes back with all that was written.
+func (h *host) powerCut(t *testing.T, m vm.Result, place, store, ssh string) {
+	boot := h.ssh(m, "cat /proc/sys/kernel/random/boot_id")
+	c := exec.Command(h.bin, "state", "capture", place, "--to", store, "--ssh", ssh)
+	c.Env = h.env
+	fatal(t, c.Start())
+	time.Sleep(time.Second)
+	cut := exec.Command("sh", "-c", ssh+fmt.Sprintf(" -o ServerAliveInterval=2 -p %d tester@127.0.0.1 'echo b | sudo tee /proc/sysrq-trigger'", port(m, "ssh")))
+	_ = cut.Run() // nobody is left to say that it worked
+	if err := c.Wait(); err == nil {
+		t.Log("the capture was faster than the power cut")
+	}
+	h.run(0, "state", "verify", store)
+	for until := time.Now().Add(8 * time.Minute); ; time.Sleep(2 * time.Second) {
+		out, err := exec.Command("sh", "-c", ssh+fmt.Sprintf(" -o ConnectTimeout=5 -p %d tester@127.0.0.1 cat /proc/sys/kernel/random/boot_id", port(m, "ssh"))).Output()
+		if err == nil && string(out) != boot {
+			break
+		}
+		if time.Now().After(until) {
+			t.Fatal("the machine does not come back")
+		}
+	}
+	got := h.ssh(m, "sudo /usr/lib/agibake/agid selftest; cat /var/lib/agi-core/memory/notes.jsonl")
+	if !strings.Contains(got, "AGI-SELFTEST PASS") && strings.Contains(got, "FAIL") || !strings.Contains(got, "lived") || !strings.Contains(got, "elsewhere") {
+		t.Errorf("after the power cut the machine says %s", got)
+	}
+	h.run(0, "state", "capture", place, "--to", store, "--ssh", ssh)
 }

@@ -215,8 +215,9 @@ func (a *app) sealing(ctx context.Context, m *minds, f *captureFlags) (*state.Sn
 			err := fault.Mark(fault.Untrusted, errors.New("the latest snapshot is sealed with another secret than the one kept here"))
 			return nil, nil, fault.Hint(err, "somebody else sealed it; capture to another place")
 		}
-		if key == nil {
+		if key == nil { // whoever can write there could have sealed it with a secret of theirs for our key
 			key = parent.Seal
+			fmt.Fprintf(a.stderr, "warning: this machine seals with the secret %s from now on, as found in %s; state show tells it where the mind was captured before\n", key.Secret.ID()[:16], clean(m.name))
 		}
 	}
 	if f.passphrase {

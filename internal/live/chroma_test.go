@@ -96,8 +96,8 @@ func TestE2EChromaInUse(t *testing.T) {
 	dir := root + "/memory/chroma"
 	check(t, os.MkdirAll(dir, 0o755))
 	live := chroma.Serve(t, dir)
-	euclid, cosine := collection(t, live, "thoughts", "l2"), collection(t, live, "angles", "cosine")
-	collection(t, live, "empty", "l2")
+	euclid, cosine := named(t, live, "thoughts", "l2"), named(t, live, "angles", "cosine")
+	named(t, live, "empty", "l2")
 	for i := 0; i < 2000; i += 100 {
 		check(t, euclid.Add(chroma.Numbered("a", i, 100)...))
 	}
@@ -127,7 +127,8 @@ func TestE2EChromaInUse(t *testing.T) {
 	again(t, root)
 }
 
-func collection(t *testing.T, s *chroma.Server, name, space string) chroma.Collection {
+// named makes a collection, or finds it.
+func named(t *testing.T, s *chroma.Server, name, space string) chroma.Collection {
 	t.Helper()
 	c, err := s.Collection(name, space)
 	check(t, err)
@@ -152,7 +153,7 @@ func judge(t *testing.T, s *Staged, round int, before, after int64) {
 	export := readExport(t, staged+".export.jsonl")
 	copied := chroma.Serve(t, staged)
 	defer copied.Stop()
-	euclid := collection(t, copied, "thoughts", "l2")
+	euclid := named(t, copied, "thoughts", "l2")
 	n, err := euclid.Count()
 	check(t, err)
 	if count := int64(n) - (2000 - 2 + 1); count < before || count > after { // two of three were deleted for good, one is new
@@ -169,7 +170,7 @@ func judge(t *testing.T, s *Staged, round int, before, after int64) {
 			t.Fatalf("%s was acknowledged and is not there", id)
 		}
 	}
-	same(t, export["angles"], served(t, collection(t, copied, "angles", "cosine"), "angles"), 1e-6)
+	same(t, export["angles"], served(t, named(t, copied, "angles", "cosine"), "angles"), 1e-6)
 	if hit, err := euclid.Nearest(want[100].Embedding); err != nil || hit != want[100].ID {
 		t.Errorf("the copy does not find %s but %s: %v", want[100].ID, hit, err)
 	}

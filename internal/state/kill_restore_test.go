@@ -143,6 +143,50 @@ func struck(t testing.TB, call string, n int, args ...string) (dead bool) {
 	return err != nil
 }
 
+// TestE2EMountedSwitchKilledAtEachStep is the same for a state that is a file system of its own, which takes many steps: the
+// next restore, or the next undo, first completes the one that was cut off.
+func TestE2EMountedSwitchKilledAtEachStep(t *testing.T) {
+	referee.E2E(t)
+	referee.Need(t, "strace")
+	l, d, _ := sample(t)
+	x, err := Read(t.Context(), l, d, nil)
+	fatal(t, err)
+	store := filepath.Dir(filepath.Dir(filepath.Dir(mustPath(t, l, d.Digest))))
+	raw, err := l.Manifest(t.Context(), d)
+	fatal(t, err)
+	fatal(t, l.PutManifest(t.Context(), d, raw, "next"))
+	small(t, func(t *testing.T, root string) {
+		for _, verb := range []string{"restore", "undo"} {
+			args := map[string][]string{"restore": {"restore", store, root}, "undo": {"undo", root}}[verb]
+			for n := 1; n < 60; n++ {
+				names, err := filepath.Glob(filepath.Join(root, "*"))
+				fatal(t, err)
+				for _, name := range append(names, filepath.Join(root, ownDir)) {
+					fatal(t, os.RemoveAll(name))
+				}
+				write(t, root, map[string]string{"boot/startup.txt": "the old one", "only/old": "x", "memory/old": "y"})
+				old := treeOf(t, root)
+				want := x.Info.Tree
+				if verb == "undo" {
+					undisturbed(t, "restore", store, root)
+					want = old
+				}
+				dead := struck(t, "renameat,renameat2", n, args...)
+				if dead || verb == "restore" {
+					undisturbed(t, args...)
+				}
+				if now := treeOf(t, root); now != want || verb == "restore" && !strings.Contains(fmt.Sprint(kept(t, root)), old) {
+					t.Fatalf("%s %d: it is %s, kept %v", verb, n, now, kept(t, root))
+				}
+				if !dead {
+					t.Logf("%s: %d renames", verb, n-1)
+					break
+				}
+			}
+		}
+	})
+}
+
 // TestE2EPlaceKilledAtEachStep is the same for single paths, and for the way back.
 func TestE2EPlaceKilledAtEachStep(t *testing.T) {
 	referee.E2E(t)

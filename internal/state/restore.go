@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -73,6 +74,12 @@ func (r *restore) run(ctx context.Context, dir string) error {
 	var err error
 	if r.list, err = r.x.Tree.only(r.o.Only); err != nil {
 		return err
+	}
+	// A switch that was cut off may have left part of the former state in dir.
+	if above := filepath.Dir(dir); filepath.Base(above) == ownDir {
+		if err := Settle(filepath.Dir(above)); err != nil {
+			return err
+		}
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err

@@ -64,9 +64,15 @@ func exchangeInside(staging, root, former string) error {
 
 // Settle completes a switch that was cut off, by a power cut for instance. Without one it does nothing.
 func Settle(root string) error {
+	_, err := completed(root)
+	return err
+}
+
+// completed is Settle, and returns where what went out lies now; "" if there was nothing to do.
+func completed(root string) (former string, err error) {
 	data, err := os.ReadFile(planFile(root))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return "", nil
 	}
 	var p plan
 	if err == nil {
@@ -76,9 +82,9 @@ func Settle(root string) error {
 		err = p.run(root)
 	}
 	if err != nil {
-		return fmt.Errorf("settle %s: %w", root, err)
+		return "", fmt.Errorf("settle %s: %w", root, err)
 	}
-	return nil
+	return p.Former, nil
 }
 
 func (p *plan) run(root string) error {

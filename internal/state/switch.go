@@ -85,6 +85,9 @@ func trade(from, to, kept string) error {
 // What never is part of a state, such as the machine's identity, stays.
 func Switch(staging, root string, now time.Time) (former string, err error) {
 	root = real(root)
+	if _, err := completed(root); err != nil {
+		return "", err
+	}
 	if info, err := os.Stat(root); err == nil && !info.IsDir() {
 		return "", fault.Mark(fault.Input, fmt.Errorf("switch %s: it is no folder", root))
 	} else if err == nil {
@@ -166,6 +169,10 @@ func Formers(root string) ([]string, error) {
 // in its place in the folder undone.
 func Undo(root string) (undone string, err error) {
 	root = real(root)
+	undone = sibling(root, "undone")
+	if before, err := completed(root); err != nil || before == undone { // that was the same, cut off
+		return before, err
+	}
 	list, err := Formers(root)
 	if err == nil && len(list) == 0 {
 		err = fault.Mark(fault.Input, errors.New("no former state is kept beside it"))
@@ -174,7 +181,6 @@ func Undo(root string) (undone string, err error) {
 		return "", fmt.Errorf("undo %s: %w", root, err)
 	}
 	last := list[len(list)-1]
-	undone = sibling(root, "undone")
 	if err := os.RemoveAll(undone); err != nil { // which takes long, and must not come between the other steps
 		return "", fmt.Errorf("undo %s: %w", root, err)
 	}
