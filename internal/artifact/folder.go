@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"github.com/agibake/agibake/internal/atomicfile"
 	"github.com/agibake/agibake/internal/fault"
@@ -62,10 +63,18 @@ func CreateLayout(dir string) (*Layout, error) {
 	if !errors.Is(err, ErrNotFound) {
 		return l, err
 	}
-	empty, err := json.Marshal(v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex, Manifests: []v1.Descriptor{}})
-	if err == nil {
-		err = os.MkdirAll(filepath.Join(dir, "blobs", "sha256"), 0o755)
+	if err := os.MkdirAll(filepath.Join(dir, "blobs", "sha256"), 0o755); err != nil {
+		return nil, fmt.Errorf("create layout %s: %w", dir, err)
 	}
+	unlock, err := flock(context.Background(), filepath.Join(dir, "blobs"), unix.LOCK_EX)
+	if err != nil {
+		return nil, fmt.Errorf("create layout %s: %w", dir, err)
+	}
+	defer unlock()
+	if l, err := OpenLayout(dir); !errors.Is(err, ErrNotFound) { // somebody else was faster
+		return l, err
+	}
+	empty, err := json.Marshal(v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex, Manifests: []v1.Descriptor{}})
 	if err == nil {
 		err = atomicfile.WriteFile(filepath.Join(dir, v1.ImageIndexFile), empty, 0o644)
 	}

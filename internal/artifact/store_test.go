@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -168,4 +170,30 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("%s: %v", bytes.TrimSpace(raw), m)
 		}
 	})
+}
+
+// TestCreateLayoutAtOnce: whoever comes first, no entry of index.json is lost.
+func TestCreateLayoutAtOnce(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "l")
+	var all sync.WaitGroup
+	for i := range 16 {
+		all.Go(func() {
+			l, err := CreateLayout(dir)
+			if err == nil {
+				raw, d, _ := Encode(v1.MediaTypeImageIndex, v1.Index{Annotations: map[string]string{"n": fmt.Sprint(i)}})
+				err = l.PutManifest(t.Context(), d, raw, fmt.Sprint("t", i))
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	l, err := OpenLayout(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tags, err := l.Tags(t.Context()); err != nil || len(tags) != 16 {
+		t.Errorf("%v %v", tags, err)
+	}
 }
