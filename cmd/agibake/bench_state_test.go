@@ -51,11 +51,12 @@ func (b *bench) state() {
 	}
 	bytes := float64(folderSize(b, dir+"/original"))
 	b.remove(dir)
-	large := map[string]int64{}
+	var alone []stateMemory
 	if setting(b.T, "AGIBAKE_BENCH_LARGE", int64(min(b.runs-1, 1))) > 0 {
-		large = b.stateLarge(dir, tools[0], 10*m.weights)
+		alone = append(alone, b.stateAlone(dir, tools[0], m.weights)...)
+		alone = append(alone, b.stateAlone(dir, tools[0], 10*m.weights)...)
 	}
-	b.statePage(m, bytes, tools, large)
+	b.statePage(m, bytes, tools, alone)
 }
 
 // stateTools are agibake, restic and borg, plain and sealed.
@@ -147,19 +148,22 @@ func (t *stateTool) do(verb string, args ...string) {
 	t.took[verb] = append(t.took[verb], s)
 }
 
-// stateLarge captures and restores a model alone, for the memory that it takes, by verb.
-func (b *bench) stateLarge(dir string, t *stateTool, size int64) map[string]int64 {
+// stateMemory is what agibake held at most with a model of some weights, all in bytes.
+type stateMemory struct{ weights, capture, restore int64 }
+
+// stateAlone captures and restores a model alone, once, for the memory that it takes.
+func (b *bench) stateAlone(dir string, t *stateTool, size int64) []stateMemory {
 	if need := 2*size + 1<<30; b.free() < need {
 		b.Logf("left out: %s has no room for %d MiB", b.dir, need>>20)
 		return nil
 	}
+	defer b.remove(dir)
 	b.mkdir(dir+"/core/models", filepath.Dir(t.repo))
 	b.must(writeTensors(filepath.Join(dir, "core", benchWeights), size))
-	held := map[string]int64{}
-	held["capture"] = t.measure(t.program, t.capture(0)...).largest
+	held := stateMemory{weights: size, capture: t.measure(t.program, t.capture(0)...).largest}
 	b.remove(dir + "/core") // there may be no room for three
-	held["restore"] = t.measure(t.restore[0], t.restore[1:]...).largest
-	return held
+	held.restore = t.measure(t.restore[0], t.restore[1:]...).largest
+	return []stateMemory{held}
 }
 
 // folderSize is the number of bytes in the files of a folder.

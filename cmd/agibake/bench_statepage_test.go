@@ -3,14 +3,17 @@ package main
 import "fmt"
 
 // statePage writes what was measured; bytes are those of the state.
-func (b *bench) statePage(m benchMind, bytes float64, tools []*stateTool, large map[string]int64) {
+func (b *bench) statePage(m benchMind, bytes float64, tools []*stateTool, alone []stateMemory) {
 	p, ours, restic := b.page, tools[0], tools[1]
 	beside := func(verb string) float64 { return ours.took[verb].wall() / restic.took[verb].wall() }
 	p.target("first capture of a state, beside restic's backup", beside("first"), 1./3, " ×")
 	p.target("its restore, beside restic's", beside("restore"), 0.5, " ×")
 	p.target("bytes that a second capture adds, 1 % changed, beside restic's", ours.added/restic.added, 1, " ×")
-	peak := max(ours.peak(), large["capture"], large["restore"])
-	p.target("memory of agibake capturing and restoring", float64(peak)/(1<<20), 300, " MiB")
+	peak := ours.peak()
+	for _, held := range alone {
+		peak = max(peak, held.capture, held.restore)
+	}
+	p.target("memory of agibake with states", float64(peak)/(1<<20), 300, " MiB")
 
 	p.section("State", fmt.Sprintf("A state of %s: %s of weights that nothing compresses, in one safetensors file, %s of text in\n", mib(int64(bytes)), mib(m.weights), mib(m.text))+
 		fmt.Sprintf("three jsonl files, and a Chroma database of %d vectors, stopped. Then one tensor of 20 MiB is another, 1 %% of the lines\n", m.vectors)+
@@ -44,21 +47,21 @@ func (b *bench) statePage(m benchMind, bytes float64, tools []*stateTool, large 
 	timed("verify, all data read", "verify")
 	row("memory", func(t *stateTool) string { return mib(t.peak()) }, float64(ours.peak())/float64(restic.peak()))
 	p.table(rows...)
-	b.stateMemory(m, ours, large)
+	b.stateMemory(alone)
 }
 
-// stateMemory tells what agibake's verbs held, also with a model ten times as large where that was measured.
-func (b *bench) stateMemory(m benchMind, t *stateTool, large map[string]int64) {
-	small := map[string]int64{"capture": t.took["first"].peak(), "restore": t.took["restore"].peak()}
-	rows := [][]string{{"memory of agibake", "capture", "restore"}}
-	row := func(weights int64, held map[string]int64) {
-		rows = append(rows, []string{fmt.Sprintf("%d MiB of weights", weights>>20), mib(held["capture"]), mib(held["restore"])})
+// stateMemory tells what a model takes, and one ten times as large, where that was measured.
+func (b *bench) stateMemory(alone []stateMemory) {
+	if len(alone) == 0 {
+		return
 	}
-	row(m.weights, small)
-	if len(large) > 0 {
-		row(10*m.weights, large)
-		rise := max(float64(large["capture"])/float64(small["capture"]), float64(large["restore"])/float64(small["restore"]))
-		b.page.target("that memory with ten times the weights, beside it", rise, 1.1, " ×")
+	rows := [][]string{{"memory of agibake, a model alone", "capture", "restore"}}
+	for _, held := range alone {
+		rows = append(rows, []string{mib(held.weights), mib(held.capture), mib(held.restore)})
+	}
+	if len(alone) == 2 {
+		rise := max(float64(alone[1].capture)/float64(alone[0].capture), float64(alone[1].restore)/float64(alone[0].restore))
+		b.page.target(fmt.Sprintf("that memory with %s of weights, beside %s", mib(alone[1].weights), mib(alone[0].weights)), rise, 1.1, " ×")
 	}
 	b.page.table(rows...)
 }
