@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -123,7 +122,7 @@ func (c *collector) try(ctx context.Context, staging string) (got *Collected, wh
 	if !quiet && moved(list, after, files, s) {
 		return nil, false, nil
 	}
-	return &Collected{List: slices.Concat(merge(list, s), made), Live: report(s)}, true, nil
+	return &Collected{List: slices.Concat(merge(list, after, s), made), Live: report(s)}, true, nil
 }
 
 // quiet tells whether nobody has a file of the state open for writing.
@@ -194,87 +193,4 @@ func (c *collector) export(dir string, db *Found) Found {
 	e := Found{Entry: db.Entry, stat: db.stat, staged: true}
 	e.Path, e.Mode, e.Sum, e.Pieces = at, 0o644, Sum{}, nil
 	return e
-}
-
-// moved tells whether something that was not copied changed before the instant.
-func moved(before, after []Found, files []string, s *live.Staged) bool {
-	at := s.At.UnixNano()
-	old := map[string]*Found{}
-	for i := range before {
-		old[before[i].Path] = &before[i]
-	}
-	copied := map[string]bool{}
-	for _, f := range s.Files {
-		copied[f.Rel] = true
-	}
-	for _, p := range slices.Concat(files, s.Absorbed, s.Gone) {
-		copied[p] = true
-	}
-	for i := range after {
-		f := &after[i]
-		if copied[f.Path] || f.Kind == Dir {
-			continue
-		}
-		if o := old[f.Path]; (o == nil || o.stat != f.stat) && f.stat.Changed <= at {
-			return true
-		}
-	}
-	return false
-}
-
-// merge lets copies stand for the files they were made of.
-func merge(list []Found, s *live.Staged) []Found {
-	copies := map[string]live.File{}
-	for _, f := range s.Files {
-		copies[f.Rel] = f
-	}
-	var out []Found
-	stats := map[string]Found{}
-	for _, f := range list {
-		stats[f.Path] = f
-		if slices.Contains(s.Absorbed, f.Path) || slices.Contains(s.Gone, f.Path) {
-			continue
-		}
-		if c, ok := copies[f.Path]; ok && f.Kind == File {
-			f.From, f.Size, f.staged = c.Path, c.Size, true
-			delete(copies, f.Path)
-		}
-		out = append(out, f)
-	}
-	for _, c := range s.Files { // exports, and files of a database that appeared meanwhile
-		if _, left := copies[c.Rel]; !left || c.Mode&fs.ModeSymlink != 0 {
-			continue
-		}
-		f := Found{From: c.Path, staged: true, Entry: Entry{Path: c.Rel, Kind: File, Mode: uint32(c.Mode.Perm()), Size: c.Size, Records: -1}}
-		for _, d := range s.Chroma {
-			if d.Export == c.Rel {
-				f.stat = stats[path.Join(d.Dir, chromaFile)].stat
-			}
-		}
-		out = append(out, f)
-	}
-	return out
-}
-
-// report says what a snapshot tells of how it was captured.
-func report(s *live.Staged) *Live {
-	l := &Live{FrozenMS: s.Frozen.Milliseconds(), Paused: slices.Clone(s.Paused)}
-	for _, p := range s.Stopped {
-		l.Paused = append(l.Paused, p.Name)
-	}
-	for _, f := range s.Files {
-		if f.Kind == live.SQLite {
-			l.Databases = append(l.Databases, f.Rel)
-		}
-		if f.Torn > 0 {
-			if l.Torn == nil {
-				l.Torn = map[string]int64{}
-			}
-			l.Torn[f.Rel] = f.Torn
-		}
-	}
-	for _, d := range s.Chroma {
-		l.Databases = append(l.Databases, d.Dir)
-	}
-	return l
 }

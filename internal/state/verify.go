@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"slices"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -90,22 +91,33 @@ func (x *Snapshot) files(ctx context.Context, s artifact.Reader, m *buffers, p p
 	return nil
 }
 
-// pieces reads files of a snapshot from its blobs, in order. It keeps the last blob that it took apart, for the next
-// pieces are mostly there.
+// pieces reads files of a snapshot from its blobs, in order. It keeps the packs that it took apart last: the next pieces are
+// mostly there, and a file that was edited goes back and forth between the packs of several captures.
 type pieces struct {
 	x      *Snapshot
 	s      artifact.Reader
 	at     map[Sum]*Blob
-	last   *Blob
-	held   map[Sum][]byte
+	open   []unpacked // the last used one last
 	memory *buffers
-	free   func() // of the memory that they are in; may be nil
 }
 
-func (r *pieces) close() {
-	if r.last, r.held = nil, nil; r.free != nil {
-		r.free()
-		r.free = nil
+// unpacked is a pack that was taken apart.
+type unpacked struct {
+	blob *Blob
+	held map[Sum][]byte
+	free func() // of the memory that they are in
+}
+
+// maxUnpacked bounds the memory of pieces, together with maxPackRaw.
+const maxUnpacked = 3
+
+func (r *pieces) close() { r.shrink(0) }
+
+// shrink forgets packs until there are n.
+func (r *pieces) shrink(n int) {
+	for len(r.open) > n {
+		r.open[0].free()
+		r.open = r.open[1:]
 	}
 }
 
@@ -119,25 +131,28 @@ func newPieces(x *Snapshot, s artifact.Reader) *pieces {
 	return r
 }
 
-// get returns a piece; the bytes must not be changed, and are valid until the next one.
+// get returns a piece of a pack; the bytes must not be changed, and are valid until the next one.
 func (r *pieces) get(ctx context.Context, p Piece) ([]byte, error) {
 	b := r.at[p.Sum]
-	if b != r.last {
-		r.close()
-		r.held = map[Sum][]byte{}
-		var room []byte
-		room, r.free = r.memory.get(b.raw())
-		err := r.read(ctx, b, func(p Piece, data []byte) error {
-			n := copy(room, data)
-			r.held[p.Sum], room = room[:n:n], room[n:]
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-		r.last = b
+	if i := slices.IndexFunc(r.open, func(o unpacked) bool { return o.blob == b }); i >= 0 {
+		o := r.open[i]
+		r.open = append(slices.Delete(r.open, i, i+1), o)
+		return o.held[p.Sum], nil
 	}
-	return r.held[p.Sum], nil
+	r.shrink(maxUnpacked - 1)
+	room, free := r.memory.get(b.raw())
+	o := unpacked{b, map[Sum][]byte{}, free}
+	err := r.read(ctx, b, func(p Piece, data []byte) error {
+		n := copy(room, data)
+		o.held[p.Sum], room = room[:n:n], room[n:]
+		return nil
+	})
+	if err != nil {
+		free()
+		return nil, err
+	}
+	r.open = append(r.open, o)
+	return o.held[p.Sum], nil
 }
 
 func (r *pieces) read(ctx context.Context, b *Blob, use func(Piece, []byte) error) error {
@@ -147,7 +162,7 @@ func (r *pieces) read(ctx context.Context, b *Blob, use func(Piece, []byte) erro
 // write writes a piece, without holding it where it is a blob of its own.
 func (r *pieces) write(ctx context.Context, p Piece, w io.Writer) error {
 	if b := r.at[p.Sum]; !b.Packed {
-		r.close() // its memory is needed
+		r.shrink(maxUnpacked - 1) // its memory is needed
 		return r.read(ctx, b, func(_ Piece, data []byte) error { _, err := w.Write(data); return err })
 	}
 	data, err := r.get(ctx, p)
