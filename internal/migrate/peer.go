@@ -23,7 +23,8 @@ type Peer struct {
 	Name string // for a person
 	l    *link
 	hang func() error
-	err  error // that ended the connection
+	err  error          // that ended the connection
+	busy sync.WaitGroup // asking, perhaps in vain
 }
 
 // NewPeer speaks to an end through r and w; hang ends the connection, and tells why it broke.
@@ -49,6 +50,7 @@ func Local(ctx context.Context, name string, o EndOptions) (*Peer, error) {
 // Close hangs up.
 func (p *Peer) Close() error {
 	err := p.hang()
+	p.busy.Wait()
 	p.l.close()
 	return err
 }
@@ -58,15 +60,21 @@ func (p *Peer) ask(ctx context.Context, m message) (answer message, err error) {
 	if p.err != nil {
 		return answer, p.err
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err = p.l.send(m, false); err == nil {
-			answer, err = p.l.receive()
+	type said struct {
+		m   message
+		err error
+	}
+	done := make(chan said, 1)
+	p.busy.Go(func() {
+		var got said
+		if got.err = p.l.send(m, false); got.err == nil {
+			got.m, got.err = p.l.receive()
 		}
-	}()
+		done <- got
+	})
 	select {
-	case <-done:
+	case got := <-done:
+		answer, err = got.m, got.err
 	case <-ctx.Done():
 		p.err = fmt.Errorf("%s: %w", p.Name, context.Cause(ctx))
 		return message{}, p.err
