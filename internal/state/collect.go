@@ -137,13 +137,10 @@ func (c *collector) quiet(ctx context.Context) (bool, error) {
 // copied chooses what is copied aside. Of a database that did not change, the export that was made of it before is
 // returned instead.
 func (c *collector) copied(list []Found, quiet bool) (files []string, made []Found) {
-	byPath := map[string]*Found{}
-	for i := range list {
-		byPath[list[i].Path] = &list[i]
-	}
+	found := indexed(list)
 	for _, full := range live.FindChroma(c.root) {
 		dir, err := filepath.Rel(c.root, full)
-		db := byPath[path.Join(dir, chromaFile)]
+		db := found[path.Join(dir, chromaFile)]
 		if err != nil || db == nil { // excluded
 			continue
 		}
@@ -165,7 +162,7 @@ func (c *collector) copied(list []Found, quiet bool) (files []string, made []Fou
 		if f.Kind != File || isModel(f.Path) {
 			continue
 		}
-		if db := byPath[databaseOf(f.Path)]; db != nil && live.IsSQLite(db.From) { // its changes may be there alone
+		if db := found[databaseOf(f.Path)]; db != nil && live.IsSQLite(db.From) { // its changes may be there alone
 			files = append(files, db.Path, f.Path)
 		} else if !c.known(f) && (!quiet || live.IsSQLite(f.From)) {
 			files = append(files, f.Path)

@@ -2,6 +2,7 @@ package state
 
 import (
 	"io/fs"
+	"math"
 	"path"
 	"slices"
 	"strings"
@@ -9,13 +10,10 @@ import (
 	"github.com/agibake/agibake/internal/live"
 )
 
-// moved tells whether something that was not copied changed before the instant.
+// moved tells whether something that was not copied changed before the instant, or may have: it changed, and then again.
 func moved(before, after []Found, files []string, s *live.Staged) bool {
 	at := s.At.UnixNano()
-	old := map[string]*Found{}
-	for i := range before {
-		old[before[i].Path] = &before[i]
-	}
+	old := indexed(before)
 	copied := map[string]bool{}
 	for _, f := range s.Files {
 		copied[f.Rel] = true
@@ -25,15 +23,28 @@ func moved(before, after []Found, files []string, s *live.Staged) bool {
 	}
 	for i := range after {
 		f := &after[i]
-		if copied[f.Path] || f.Kind == Dir {
+		o, db := old[f.Path], databaseOf(f.Path)
+		if copied[f.Path] || f.Kind == Dir || o != nil && o.stat == f.stat {
 			continue
 		}
-		if o := old[f.Path]; (o == nil || o.stat != f.stat) && f.stat.Changed <= at {
+		again := o != nil && !isModel(f.Path) || old[db] != nil && !copied[db]
+		if again || f.stat.Changed <= at {
 			return true
 		}
 	}
 	return false
 }
+
+func indexed(list []Found) map[string]*Found {
+	all := make(map[string]*Found, len(list))
+	for i := range list {
+		all[list[i].Path] = &list[i]
+	}
+	return all
+}
+
+// never is when files change that the memo shall neither recall nor remember.
+const never = math.MaxInt64
 
 // merge lets copies stand for the files they were made of. after is what there was behind the instant.
 func merge(list, after []Found, s *live.Staged) []Found {
@@ -41,16 +52,15 @@ func merge(list, after []Found, s *live.Staged) []Found {
 	for _, f := range s.Files {
 		copies[f.Rel] = f
 	}
+	settle := rested(list, after, s)
 	var out []Found
-	stats := map[string]Found{}
 	for _, f := range list {
-		stats[f.Path] = f
 		if slices.Contains(s.Absorbed, f.Path) || slices.Contains(s.Gone, f.Path) {
 			continue
 		}
 		c, copied := copies[f.Path]
 		if copied && f.Kind == File {
-			f.From, f.Size, f.staged = c.Path, c.Size, true
+			f.From, f.Size, f.staged, f.stat = c.Path, c.Size, true, settle(f.Path)
 			delete(copies, f.Path)
 		} else if f.Kind == File && inChroma(s, f.Path) {
 			continue // gone before the instant, as its journal is between two changes
@@ -61,15 +71,39 @@ func merge(list, after []Found, s *live.Staged) []Found {
 		if _, left := copies[c.Rel]; !left || c.Mode&fs.ModeSymlink != 0 {
 			continue
 		}
-		f := Found{From: c.Path, staged: true, Entry: Entry{Path: c.Rel, Kind: File, Mode: uint32(c.Mode.Perm()), Size: c.Size, Records: -1}}
+		f := Found{From: c.Path, staged: true, stat: stat{Changed: never}, Entry: Entry{Path: c.Rel, Kind: File, Mode: uint32(c.Mode.Perm()), Size: c.Size, Records: -1}}
 		for _, d := range s.Chroma {
 			if d.Export == c.Rel {
-				f.stat = stats[path.Join(d.Dir, chromaFile)].stat
+				f.stat = settle(path.Join(d.Dir, chromaFile))
 			}
 		}
 		out = append(out, f)
 	}
 	return append(out, folders(out, after)...)
+}
+
+// rested gives the stat of a file that was copied. It may be recalled by that unless it changed between the lists, or is a
+// database with files beside it, where its changes may be alone.
+func rested(before, after []Found, s *live.Staged) func(string) stat {
+	was, is, beside := indexed(before), indexed(after), map[string]bool{}
+	for _, p := range s.Absorbed {
+		beside[databaseOf(p)] = true
+	}
+	for _, list := range [][]Found{before, after} {
+		for i := range list {
+			beside[databaseOf(list[i].Path)] = true
+		}
+	}
+	return func(p string) (st stat) {
+		f, now := was[p], is[p]
+		if f != nil {
+			st = f.stat
+		}
+		if f == nil || now == nil || now.stat != st || beside[p] {
+			st.Changed = never
+		}
+		return st
+	}
 }
 
 // folders are those that files lie in and that are not in a list: a database's of an index that appeared meanwhile.

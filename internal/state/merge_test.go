@@ -1,8 +1,12 @@
 package state
 
 import (
+	"database/sql"
+	"fmt"
+	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/agibake/agibake/internal/live"
 )
@@ -33,6 +37,41 @@ func TestMergeOfAChangingDatabase(t *testing.T) {
 		want := []string{"memory", "memory/chroma", "memory/chroma/chroma.sqlite3", "memory/chroma/new", "memory/chroma/new/header.bin", "memory/chroma/old", "memory/note"}
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
+// TestCommitsInTheLogAlone: a database in WAL mode rests while what is committed lies beside it, and none of that is missed.
+func TestCommitsInTheLogAlone(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, map[string]string{"memory/note": "x"})
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "memory/diary.db")+"?_pragma=journal_mode(wal)&_pragma=wal_autocheckpoint(0)")
+	fatal(t, err)
+	defer db.Close()
+	_, err = db.Exec("CREATE TABLE t(n)")
+	fatal(t, err)
+	time.Sleep(settled + 100*time.Millisecond)
+	l, memo := layout(t), NewMemo()
+	var parent *Snapshot
+	for n := range 3 {
+		_, err := db.Exec("INSERT INTO t VALUES (?)", n)
+		fatal(t, err)
+		found, err := Collect(t.Context(), dir, CollectOptions{Memo: memo, Parent: parent, Docker: "none"})
+		fatal(t, err)
+		c, err := Capture(t.Context(), l, found.List, Options{Memo: memo, Parent: parent, Info: Info{Created: time.Unix(1e9+int64(n), 0)}})
+		found.Close()
+		fatal(t, err)
+		parent = snapshot(t, l, c)
+		to := filepath.Join(t.TempDir(), fmt.Sprint(n))
+		_, err = parent.Restore(t.Context(), l, to, RestoreOptions{})
+		fatal(t, err)
+		copied, err := sql.Open("sqlite", "file:"+filepath.Join(to, "memory/diary.db")+"?immutable=1&mode=ro")
+		fatal(t, err)
+		var rows int
+		fatal(t, copied.QueryRow("SELECT count(*) FROM t").Scan(&rows))
+		copied.Close()
+		if rows != n+1 {
+			t.Errorf("%d rows, %d were committed", rows, n+1)
 		}
 	}
 }
