@@ -131,6 +131,11 @@ func (a *app) stateCapture(ctx context.Context, c *cobra.Command, f *captureFlag
 		return err
 	}
 	done()
+	return a.captured(m, o, got)
+}
+
+// captured tells what a capture did.
+func (a *app) captured(m *minds, o state.Options, got *state.Captured) error {
 	if a.jsonOut {
 		return a.printJSON(captureReport{got.Index.Digest, o.Tags, got.Info, o.Seal != nil, got.Read, got.Added})
 	}

@@ -108,14 +108,25 @@ func (a *app) stateRestore(ctx context.Context, c *cobra.Command, f *restoreFlag
 	if place.Host != "" {
 		return a.restoreThere(ctx, f, m, x, place)
 	}
+	return a.restoreHere(ctx, f, m, x, place.Path, r)
+}
+
+// restoreHere restores to a folder of this machine; r tells who signed.
+func (a *app) restoreHere(ctx context.Context, f *restoreFlags, m *minds, x *state.Snapshot, root string, r restoreReport) error {
 	if !f.force && len(f.paths) == 0 {
 		if err := x.Info.Needs.Check(ctx); err != nil {
 			return err
 		}
 	}
-	root := place.Path
 	if err := os.MkdirAll(filepath.Dir(root), 0o755); err != nil {
 		return err
+	}
+	if m.layout != nil { // prune waits
+		unlock, err := m.layout.Use(ctx)
+		if err != nil {
+			return err
+		}
+		defer unlock()
 	}
 	show, done := a.progress()
 	defer done()
@@ -140,8 +151,8 @@ func (a *app) stateRestore(ctx context.Context, c *cobra.Command, f *restoreFlag
 	if a.jsonOut {
 		return a.printJSON(r)
 	}
-	fmt.Fprintf(a.stdout, "%s of %s is restored to %s\n", x.Info.Name, x.Info.Created.Format("2006-01-02 15:04:05"), f.to)
-	fmt.Fprintf(a.stdout, "  %s\n", d.Digest)
+	fmt.Fprintf(a.stdout, "%s of %s is restored to %s\n", clean(x.Info.Name), x.Info.Created.Format("2006-01-02 15:04:05"), f.to)
+	fmt.Fprintf(a.stdout, "  %s\n", x.Index.Digest)
 	a.signers(r.Verdict)
 	a.fact("restored", "%s in %d files", size(r.Bytes), r.Files)
 	if r.Kept > 0 {
@@ -176,7 +187,7 @@ func (a *app) restoreThere(ctx context.Context, f *restoreFlags, m *minds, x *st
 	if a.jsonOut {
 		return a.printJSON(r)
 	}
-	fmt.Fprintf(a.stdout, "%s of %s is restored to %s\n", x.Info.Name, x.Info.Created.Format("2006-01-02 15:04:05"), place)
+	fmt.Fprintf(a.stdout, "%s of %s is restored to %s\n", clean(x.Info.Name), x.Info.Created.Format("2006-01-02 15:04:05"), place)
 	fmt.Fprintf(a.stdout, "  %s\n", x.Index.Digest)
 	a.fact("sent", "%s of %s", size(r.Sent), size(r.Bytes))
 	a.fact("downtime", "%s", r.Downtime.Round(10*time.Millisecond))

@@ -8,11 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"path"
-	"strconv"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/agibake/agibake/internal/fault"
 )
@@ -206,128 +202,6 @@ func (e *Entry) adds() bool {
 		left -= p.Size
 	}
 	return left == 0 && e.Size >= 0 && e.Records >= -1
-}
-
-// validPath tells whether p can be created below a folder without leaving it.
-func validPath(p string) bool {
-	if p == "" || p == "." || len(p) > maxPath || path.Clean(p) != p || path.IsAbs(p) || p == ".." || strings.HasPrefix(p, "../") || strings.Contains(p, "\x00") {
-		return false
-	}
-	for name := range strings.SplitSeq(p, "/") {
-		if len(name) > maxName {
-			return false
-		}
-	}
-	return true
-}
-
-// validTarget tells whether a link at p stays inside the state by its text. Other links on its way cannot lead out either,
-// since all of them obey.
-func validTarget(p, target string) bool {
-	if target == "" || len(target) > maxPath || path.IsAbs(target) || strings.Contains(target, "\x00") {
-		return false
-	}
-	// Names before a ".." could be links that lead elsewhere: such a path is not what it seems.
-	named := false
-	for part := range strings.SplitSeq(target, "/") {
-		if part == ".." && named {
-			return false
-		}
-		named = named || part != "" && part != "." && part != ".."
-	}
-	in := path.Join(path.Dir(p), target)
-	return in != ".." && !strings.HasPrefix(in, "../")
-}
-
-// escape writes control characters, backslashes, what is not UTF-8, and spaces at either end as \0 and three octal digits:
-// read and printf %b of any shell then give the text back.
-func escape(s string) string {
-	if strings.Trim(s, " ") == s && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == '\\' || r == 0x7f || r == utf8.RuneError }) {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); {
-		r, n := utf8.DecodeRuneInString(s[i:])
-		if r < ' ' || r == '\\' || r == 0x7f || r == utf8.RuneError && n == 1 || r == ' ' && (i == 0 || i == len(s)-1) {
-			fmt.Fprintf(&b, `\0%03o`, s[i])
-			n = 1
-		} else {
-			b.WriteString(s[i : i+n])
-		}
-		i += n
-	}
-	return b.String()
-}
-
-func unescape(s string) (string, bool) {
-	if !strings.Contains(s, `\`) {
-		return s, true
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] != '\\' {
-			b.WriteByte(s[i])
-			continue
-		}
-		if i+5 > len(s) || s[i+1] != '0' {
-			return "", false
-		}
-		c, err := strconv.ParseUint(s[i+2:i+5], 8, 8)
-		if err != nil {
-			return "", false
-		}
-		b.WriteByte(byte(c))
-		i += 4
-	}
-	return b.String(), true
-}
-
-// lines reads a document of lines of words; the first fault sticks.
-type lines struct {
-	r      *bufio.Reader
-	line   string
-	rest   string
-	number int
-	bad    bool
-}
-
-func (l *lines) next() bool {
-	text, err := l.r.ReadString('\n')
-	l.line, l.rest = strings.TrimSuffix(text, "\n"), strings.TrimSuffix(text, "\n")
-	l.number++
-	return text != "" && (err == nil || errors.Is(err, io.EOF))
-}
-
-func (l *lines) word() string {
-	w, rest, _ := strings.Cut(l.rest, " ")
-	l.rest = rest
-	return w
-}
-
-func (l *lines) number32(base int) uint32 {
-	n, err := strconv.ParseUint(l.word(), base, 32)
-	l.bad = l.bad || err != nil
-	return uint32(n)
-}
-
-func (l *lines) number64() int64 {
-	n, err := strconv.ParseInt(l.word(), 10, 64)
-	l.bad = l.bad || err != nil || n == math.MaxInt64
-	return n
-}
-
-func (l *lines) sum() (s Sum) {
-	w := l.word()
-	n, err := hex.Decode(s[:], []byte(w[:min(len(w), 2*len(s))]))
-	l.bad = l.bad || err != nil || n != len(s) || len(w) != 2*len(s)
-	return s
-}
-
-// text is the rest of the line.
-func (l *lines) text() string {
-	s, ok := unescape(l.rest)
-	l.bad = l.bad || !ok || s == ""
-	return s
 }
 
 // compareEntries orders entries as a tree has them.
