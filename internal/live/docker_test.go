@@ -82,7 +82,7 @@ func TestE2EDocker(t *testing.T) {
 		time.Sleep(time.Duration(i) * 30 * time.Millisecond)
 		c.Process.Kill()
 		c.Wait()
-		for until := time.Now().Add(3 * time.Second); states() != usual; time.Sleep(20 * time.Millisecond) {
+		for until := time.Now().Add(15 * time.Second); states() != usual; time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(until) {
 				t.Fatalf("kill %d: %s", i, states())
 			}
@@ -101,7 +101,7 @@ func afterKills(path string) error {
 	if err != nil {
 		return err
 	}
-	for until := time.Now().Add(3 * time.Second); time.Now().Before(until); time.Sleep(10 * time.Millisecond) {
+	for until := time.Now().Add(15 * time.Second); time.Now().Before(until); time.Sleep(10 * time.Millisecond) {
 		if now, err := os.Stat(path); err == nil && now.Size() > before.Size() {
 			return nil
 		}

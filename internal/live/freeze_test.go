@@ -44,7 +44,7 @@ func TestFreezeStopsWritersAndNothingElse(t *testing.T) {
 	}
 	check(t, f.Thaw())
 	check(t, f.Thaw())
-	running(t, writer, time.Second)
+	running(t, writer, 10*time.Second)
 	if !halted(stopped.state(t)) {
 		t.Error("what was stopped before was resumed")
 	}
@@ -58,7 +58,7 @@ func TestDeadline(t *testing.T) {
 	writer.first(t)
 	f, err := Freeze(t.Context(), root, Options{Docker: none, Deadline: time.Second})
 	check(t, err)
-	running(t, writer, 3*time.Second)
+	running(t, writer, 10*time.Second)
 	time.Sleep(100 * time.Millisecond)
 	if err := f.Thaw(); !errors.Is(err, ErrResumed) {
 		t.Errorf("thaw says %v", err)
@@ -72,7 +72,7 @@ func TestSomeoneElseResumes(t *testing.T) {
 	f, err := Freeze(t.Context(), root, noDocker)
 	check(t, err)
 	check(t, writer.Process.Signal(syscall.SIGCONT))
-	running(t, writer, time.Second)
+	running(t, writer, 10*time.Second)
 	if err := f.Thaw(); !errors.Is(err, ErrResumed) {
 		t.Errorf("thaw says %v", err)
 	}
@@ -86,7 +86,7 @@ func TestFreezerHangs(t *testing.T) {
 	c := start(t, "freeze", root, "1")
 	c.first(t)
 	check(t, c.Process.Signal(syscall.SIGSTOP))
-	running(t, writer, 3*time.Second)
+	running(t, writer, 10*time.Second)
 }
 
 // TestGuardianTakesNoHint ends everything but with SIGKILL, and then the freezer.
@@ -105,7 +105,7 @@ func TestGuardianTakesNoHint(t *testing.T) {
 		t.Error("resumed while the freezer lives")
 	}
 	c.Process.Kill()
-	running(t, writer, 2*time.Second)
+	running(t, writer, 10*time.Second)
 }
 
 // TestKill kills a staging process at random moments: the writers always go on.
@@ -133,12 +133,12 @@ func TestKill(t *testing.T) {
 			}
 		}
 		for _, w := range []*child{lines, rolling, wal} {
-			running(t, w, 2*time.Second)
+			running(t, w, 10*time.Second)
 		}
 	}
 	t.Logf("of 20 kills left %d writers stopped for a moment", held)
 	size := func() int64 { info, _ := os.Stat(root + "/a.jsonl"); return info.Size() }
-	for before, until := size(), time.Now().Add(2*time.Second); size() == before; time.Sleep(time.Millisecond) {
+	for before, until := size(), time.Now().Add(10*time.Second); size() == before; time.Sleep(time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatal("nothing is written any more")
 		}

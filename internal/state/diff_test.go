@@ -28,7 +28,7 @@ func TestDiffOfEqualRecords(t *testing.T) {
 	if r := list[0].Records; r.Added != 2 || r.Removed+r.Changed > 0 {
 		t.Errorf("%+v", r)
 	}
-	if took := time.Since(start); took > 20*time.Second {
+	if took := time.Since(start); took > time.Minute {
 		t.Errorf("it took %v", took)
 	}
 }
