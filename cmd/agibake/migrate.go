@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agibake/agibake/internal/atomicfile"
+	"github.com/agibake/agibake/internal/fault"
 	"github.com/agibake/agibake/internal/fidelity"
 	"github.com/agibake/agibake/internal/migrate"
 	"github.com/agibake/agibake/internal/progress"
@@ -37,7 +38,7 @@ starts with it and must answer as the source did; only then is it handed over, a
 both sides are as before. Only what the destination lacks is sent.
 
 SRC and DST are folders here, ssh://[user@]host[:port]/folder, or host:/folder. In an appliance the agent does the rest, and
-agi-model.service is stopped and started; elsewhere agibake must be in PATH, and --stop and --start say what to do.`,
+agi-model.service is stopped and started; elsewhere agibake must be in PATH, and --src-stop and the like say what to do.`,
 		Example: "  agibake migrate ssh://agi@old/var/lib/agi-core ssh://agi@new/var/lib/agi-core\n  agibake migrate old:/srv/core /srv/core --no-check",
 		Args:    cobra.ExactArgs(2),
 		RunE:    func(c *cobra.Command, args []string) error { return a.migrate(c.Context(), f, args[0], args[1]) },
@@ -81,6 +82,9 @@ func (a *app) migrate(ctx context.Context, f *migrateFlags, from, to string) (er
 			return err
 		}
 		defer page.Abort()
+	}
+	if from == to {
+		return fault.Mark(fault.Usage, fmt.Errorf("%s cannot move to itself", from))
 	}
 	show, done := a.progress()
 	defer done()

@@ -18,6 +18,9 @@ import (
 
 // collect answers with the tree as it is now; what it consists of can be asked for until the next one.
 func (e *end) collect(ctx context.Context) (message, error) {
+	if info, err := os.Stat(e.Root); err != nil || !info.IsDir() {
+		return message{}, fault.Mark(fault.Input, fmt.Errorf("there is no state at %s", e.Root))
+	}
 	if err := e.remember(); err != nil {
 		return message{}, err
 	}

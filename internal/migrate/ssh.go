@@ -35,8 +35,8 @@ func ParsePlace(text string) (Place, error) {
 				err = errors.New("ssh takes no password from an address")
 			}
 		}
-		if err != nil {
-			return Place{}, fault.Mark(fault.Usage, fmt.Errorf("place %q: %w", text, err))
+		if err != nil { // without the address: a password may be in it
+			return Place{}, fault.Mark(fault.Usage, fmt.Errorf("place ssh://…: %w", cause(err)))
 		}
 		host := u.Hostname()
 		if u.User.Username() != "" {
@@ -49,6 +49,14 @@ func ParsePlace(text string) (Place, error) {
 	}
 	path, err := filepath.Abs(text)
 	return Place{Path: path}, err
+}
+
+// cause leaves out what url.Parse repeats of an address.
+func cause(err error) error {
+	if bad := (*url.Error)(nil); errors.As(err, &bad) {
+		return bad.Err
+	}
+	return err
 }
 
 func (p Place) String() string {
