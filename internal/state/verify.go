@@ -108,14 +108,19 @@ type unpacked struct {
 	free func() // of the memory that they are in
 }
 
-// maxUnpacked bounds the memory of pieces, together with maxPackRaw.
-const maxUnpacked = 3
+// maxUnpacked bounds what is held of packs, in bytes: a full one, and the smaller ones that later captures added.
+const maxUnpacked = maxPackRaw * 3 / 2
 
 func (r *pieces) close() { r.shrink(0) }
 
-// shrink forgets packs until there are n.
-func (r *pieces) shrink(n int) {
-	for len(r.open) > n {
+// shrink forgets packs until at most n bytes are held.
+func (r *pieces) shrink(n int64) {
+	var held int64
+	for _, u := range r.open {
+		held += u.blob.raw()
+	}
+	for held > n {
+		held -= r.open[0].blob.raw()
 		r.open[0].free()
 		r.open = r.open[1:]
 	}
@@ -139,7 +144,10 @@ func (r *pieces) get(ctx context.Context, p Piece) ([]byte, error) {
 		r.open = append(slices.Delete(r.open, i, i+1), o)
 		return o.held[p.Sum], nil
 	}
-	r.shrink(maxUnpacked - 1)
+	if r.x.Seal != nil { // opening what is sealed takes as much again
+		r.close()
+	}
+	r.shrink(maxUnpacked - b.raw())
 	room, free := r.memory.get(b.raw())
 	o := unpacked{b, map[Sum][]byte{}, free}
 	err := r.read(ctx, b, func(p Piece, data []byte) error {
@@ -162,7 +170,7 @@ func (r *pieces) read(ctx context.Context, b *Blob, use func(Piece, []byte) erro
 // write writes a piece, without holding it where it is a blob of its own.
 func (r *pieces) write(ctx context.Context, p Piece, w io.Writer) error {
 	if b := r.at[p.Sum]; !b.Packed {
-		r.shrink(maxUnpacked - 1) // its memory is needed
+		r.close() // its memory is needed
 		return r.read(ctx, b, func(_ Piece, data []byte) error { _, err := w.Write(data); return err })
 	}
 	data, err := r.get(ctx, p)
