@@ -128,9 +128,10 @@ func (f *Found) seal(whole []byte) {
 
 // large reads files of models, a piece a blob.
 func (c *capture) large(ctx context.Context, list []*Found) error {
-	buffers := make(chan []byte, 2)
-	buffers <- nil
-	buffers <- nil
+	buffers := make(chan []byte, 4)
+	for range cap(buffers) {
+		buffers <- nil
+	}
 	for _, f := range list {
 		if err := c.pieces(ctx, f, buffers); err != nil {
 			return fmt.Errorf("read %s: %w", f.Path, err)

@@ -127,7 +127,7 @@ func (t *Tree) only(paths []string) (list []*Entry, err error) {
 }
 
 // inMemory bounds the memory that blobs take which are read at the same time, in bytes: that of three large pieces.
-const inMemory = 3 * LargePiece
+const inMemory = 6 * LargePiece
 
 // finish makes links and gives everything its owner and mode, what is deepest first: a folder may forbid writing.
 func (r *restore) finish() error {

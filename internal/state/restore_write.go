@@ -57,14 +57,14 @@ func (b *Blob) memory(s *Seal) int64 {
 		return 2*packWindow + chunk.Max
 	case b.Pieces[0].Size <= chunk.Max:
 		return chunk.Max
-	case s != nil: // deciphering leaves as much behind
-		return 2 * LargePiece
+	case s != nil: // deciphering leaves garbage of several times the size behind
+		return 4 * LargePiece
 	}
 	return LargePiece
 }
 
 // readers is how many blobs are read at a time.
-func readers() int { return max(2, min(runtime.GOMAXPROCS(0), 8)) }
+func readers() int { return max(4, min(runtime.GOMAXPROCS(0), 8)) }
 
 // put writes a piece wherever it belongs.
 func (r *restore) put(p Piece, data []byte) error {

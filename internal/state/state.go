@@ -39,7 +39,7 @@ const (
 )
 
 const (
-	LargePiece = 64 << 20 // bytes: a piece of a model has at most these
+	LargePiece = 32 << 20 // bytes: a piece of a model has at most these
 	maxPackRaw = 64 << 20 // bytes of pieces in a pack
 	modelsDir  = "models"
 )

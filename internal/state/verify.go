@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"io"
-	"slices"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -87,105 +85,6 @@ func (x *Snapshot) files(ctx context.Context, s artifact.Reader, m *buffers, p p
 			return fmt.Errorf("%s: %w", e.Path, artifact.ErrDigest)
 		}
 		p.Step("verify", e.Path)
-	}
-	return nil
-}
-
-// pieces reads files of a snapshot from its blobs, in order. It keeps the packs that it took apart last: the next pieces are
-// mostly there, and a file that was edited goes back and forth between the packs of several captures.
-type pieces struct {
-	x      *Snapshot
-	s      artifact.Reader
-	at     map[Sum]*Blob
-	open   []unpacked // the last used one last
-	memory *buffers
-}
-
-// unpacked is a pack that was taken apart.
-type unpacked struct {
-	blob *Blob
-	held map[Sum][]byte
-	free func() // of the memory that they are in
-}
-
-// maxUnpacked bounds what is held of packs, in bytes: a full one, and the smaller ones that later captures added.
-const maxUnpacked = maxPackRaw * 3 / 2
-
-func (r *pieces) close() { r.shrink(0) }
-
-// shrink forgets packs until at most n bytes are held.
-func (r *pieces) shrink(n int64) {
-	var held int64
-	for _, u := range r.open {
-		held += u.blob.raw()
-	}
-	for held > n {
-		held -= r.open[0].blob.raw()
-		r.open[0].free()
-		r.open = r.open[1:]
-	}
-}
-
-func newPieces(x *Snapshot, s artifact.Reader) *pieces {
-	r := &pieces{x: x, s: s, memory: newBuffers(), at: map[Sum]*Blob{}}
-	for i := range x.Contents.Blobs {
-		for _, p := range x.Contents.Blobs[i].Pieces {
-			r.at[p.Sum] = &x.Contents.Blobs[i]
-		}
-	}
-	return r
-}
-
-// get returns a piece of a pack; the bytes must not be changed, and are valid until the next one.
-func (r *pieces) get(ctx context.Context, p Piece) ([]byte, error) {
-	b := r.at[p.Sum]
-	if i := slices.IndexFunc(r.open, func(o unpacked) bool { return o.blob == b }); i >= 0 {
-		o := r.open[i]
-		r.open = append(slices.Delete(r.open, i, i+1), o)
-		return o.held[p.Sum], nil
-	}
-	if r.x.Seal != nil { // opening what is sealed takes as much again
-		r.close()
-	}
-	r.shrink(maxUnpacked - b.raw())
-	room, free := r.memory.get(b.raw())
-	o := unpacked{b, map[Sum][]byte{}, free}
-	err := r.read(ctx, b, func(p Piece, data []byte) error {
-		n := copy(room, data)
-		o.held[p.Sum], room = room[:n:n], room[n:]
-		return nil
-	})
-	if err != nil {
-		free()
-		return nil, err
-	}
-	r.open = append(r.open, o)
-	return o.held[p.Sum], nil
-}
-
-func (r *pieces) read(ctx context.Context, b *Blob, use func(Piece, []byte) error) error {
-	return readBlob(ctx, r.s, b, r.x.Seal, r.memory, func(Piece) bool { return true }, use)
-}
-
-// write writes a piece, without holding it where it is a blob of its own.
-func (r *pieces) write(ctx context.Context, p Piece, w io.Writer) error {
-	if b := r.at[p.Sum]; !b.Packed {
-		r.close() // its memory is needed
-		return r.read(ctx, b, func(_ Piece, data []byte) error { _, err := w.Write(data); return err })
-	}
-	data, err := r.get(ctx, p)
-	if err == nil {
-		_, err = w.Write(data)
-	}
-	return err
-}
-
-// copy writes a file.
-func (r *pieces) copy(ctx context.Context, e *Entry, w io.Writer) error {
-	for _, p := range e.Pieces {
-		if err := r.write(ctx, p, w); err != nil {
-			return fmt.Errorf("%s: %w", e.Path, err)
-		}
 	}
 	return nil
 }
