@@ -18,7 +18,8 @@ func (b *bench) statePage(m benchMind, bytes float64, tools []*stateTool, alone 
 	p.section("State", fmt.Sprintf("A state of %s: %s of weights that nothing compresses, in one safetensors file, %s of text in\n", mib(int64(bytes)), mib(m.weights), mib(m.text))+
 		fmt.Sprintf("three jsonl files, and a Chroma database of %d vectors, stopped. Then one tensor of 20 MiB is another, 1 %% of the lines\n", m.vectors)+
 		"are written anew, fifty in a row, 0.5 % are added, and 1 % of the vectors are set anew by Chroma. agibake also exports\n"+
-		"the database as text. Caches are empty before the first capture. All times end when the files are on the disk.\n"+
+		"the database as text. Their caches are empty before the first capture;\n"+
+		"what they stored is in the page cache before restore and verify. All times end when the files are on the disk.\n"+
 		"restic always encrypts; the column beside it is plain agibake's. "+output("restic", "version")+"; "+output("borg", "--version")+".")
 	head := []string{""}
 	for _, t := range tools {

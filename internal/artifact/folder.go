@@ -32,6 +32,9 @@ type Layout struct {
 	external map[digest.Digest]section
 }
 
+// ahead is how much of a blob is read before it is asked for, in bytes.
+const ahead = 32 << 20
+
 type section struct {
 	path   string
 	offset int64
@@ -154,6 +157,8 @@ func (l *Layout) Blob(_ context.Context, d v1.Descriptor, offset int64) (io.Read
 	if err != nil {
 		return nil, fmt.Errorf("layout %s: blob %s: %w", l.dir, d.Digest, err)
 	}
+	// A hint that may be ignored: it lets the disk work while the first bytes are hashed.
+	_ = unix.Fadvise(int(f.Fd()), at.offset+offset, min(d.Size-offset, ahead), unix.FADV_WILLNEED)
 	if !have {
 		if _, err := f.Seek(offset, io.SeekStart); err != nil {
 			return nil, errors.Join(err, f.Close())
