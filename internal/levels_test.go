@@ -21,10 +21,11 @@ var levels = map[string]int{
 
 	"internal/sign": 1, "internal/tool": 1, "internal/recipe": 1, "internal/layer": 1, "internal/seed": 1, "internal/disk/gpt": 1,
 	"internal/disk/fat": 1, "internal/disk/ext4": 1, "internal/format/qcow2": 1, "internal/format/vmdk": 1,
-	"internal/erasure": 1, "internal/referee/llama": 1, "internal/referee/chroma": 1,
+	"internal/erasure": 1, "internal/trace": 1, "internal/referee/llama": 1, "internal/referee/chroma": 1,
+	"internal/mode": 1,
 
 	"internal/lock": 2, "internal/artifact": 2, "internal/cas": 2, "internal/format/ova": 2, "internal/namespace": 2,
-	"internal/live": 2, "internal/seal": 2,
+	"internal/live": 2, "internal/seal": 2, "internal/model": 2,
 
 	"internal/sbom": 3, "internal/provenance": 3, "internal/trust": 3, "internal/inputs": 3, "internal/sample": 3, "internal/state": 3,
 	"internal/resolve": 3, "internal/registry": 3, "internal/rootfs": 3, "internal/preload": 3, "internal/disk": 3,

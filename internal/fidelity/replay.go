@@ -17,7 +17,7 @@ type ReplayReport struct {
 	Total     int        `json:"total"`
 	Equal     int        `json:"equal"`
 	Differ    int        `json:"differ"`
-	NotAsked  int        `json:"not_asked"` // sampled at random, so that no rerun can be equal
+	NotAsked  int        `json:"not_asked"` // sampled at random, failed or redacted, so that no rerun can be equal
 	Exchanges []Exchange `json:"exchanges"` // those that are not equal, and equal ones while there is room for 1000
 }
 
@@ -85,8 +85,8 @@ func (r *ReplayReport) add(one Exchange) {
 }
 
 func (x *examiner) replay(ctx context.Context, t Trace) (Exchange, error) {
-	out := Exchange{Question: t.question(), Was: t.Answer, Status: NotAsked, Reason: "sampled with a temperature and no seed"}
-	if !t.repeatable() {
+	out := Exchange{Question: t.question(), Was: t.Answer, Status: NotAsked, Reason: t.unrepeatable()}
+	if out.Reason != "" {
 		return out, nil
 	}
 	prompt := t.Prompt

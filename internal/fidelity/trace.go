@@ -14,6 +14,10 @@ type Trace struct {
 	Mode     string          `json:"mode,omitempty"`    // not used: Messages hold its system prompt
 	Model    string          `json:"model,omitempty"`   // digest of the weights; not used
 	Timings  json.RawMessage `json:"timings,omitempty"` // not used
+	Source   string          `json:"source,omitempty"`  // not used
+	Role     string          `json:"role,omitempty"`    // of who asked; not used
+	Redacted bool            `json:"redacted,omitempty"`
+	Error    string          `json:"error,omitempty"` // then there may be no question and no answer
 	Messages []message       `json:"messages,omitempty"`
 	Prompt   string          `json:"prompt,omitempty"` // after the chat template
 	Settings Settings        `json:"settings"`
@@ -45,7 +49,7 @@ func parseTrace(line []byte) (t Trace, err error) {
 	if _, err := d.Token(); err != io.EOF {
 		return t, bad("something behind the trace")
 	}
-	if (len(t.Messages) > 0) == (t.Prompt != "") {
+	if (len(t.Messages) > 0) == (t.Prompt != "") && (t.Error == "" || t.Prompt != "") {
 		return t, bad("a trace has either messages or a prompt")
 	}
 	for _, m := range t.Messages {
@@ -53,7 +57,7 @@ func parseTrace(line []byte) (t Trace, err error) {
 			return t, bad("role %.40q: only system, user and assistant are known", m.Role)
 		}
 	}
-	if t.Answer == "" && len(t.Tokens) == 0 {
+	if t.Answer == "" && len(t.Tokens) == 0 && t.Error == "" {
 		return t, bad("a trace without an answer")
 	}
 	if n := t.Settings.Predict; n != nil && (*n < -1 || *n > maxTokens) {
@@ -62,11 +66,19 @@ func parseTrace(line []byte) (t Trace, err error) {
 	return t, nil
 }
 
-// repeatable says whether the answer depends on nothing that the trace leaves out. llama.cpp's own default is a
-// temperature above 0 with a random seed.
-func (t Trace) repeatable() bool {
+// unrepeatable says why the answer cannot come again, or "". llama.cpp's own default is a temperature above 0 with a random
+// seed.
+func (t Trace) unrepeatable() string {
 	greedy := t.Settings.Temperature != nil && *t.Settings.Temperature <= 0
-	return greedy || t.Settings.Seed != nil
+	switch {
+	case t.Error != "":
+		return "it failed: " + t.Error
+	case t.Redacted:
+		return "a secret was removed from it"
+	case !greedy && t.Settings.Seed == nil:
+		return "sampled with a temperature and no seed"
+	}
+	return ""
 }
 
 // request is the part of a completion's body that the trace settles.

@@ -1,10 +1,12 @@
 package fidelity
 
 import (
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/agibake/agibake/internal/fault"
+	"github.com/agibake/agibake/internal/trace"
 )
 
 func TestTracesAreStrict(t *testing.T) {
@@ -27,6 +29,48 @@ func TestTracesAreStrict(t *testing.T) {
 		if _, err := parseTrace([]byte(line)); fault.KindOf(err) != fault.Input {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestAgentTraces: what the agent writes is read.
+func TestAgentTraces(t *testing.T) {
+	secrets := &trace.Secrets{}
+	if err := secrets.Add("hunter22"); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	w, err := trace.Open(dir, trace.Options{Sync: trace.SyncNever, Redact: secrets.Redact})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	half, seed, n := 0.5, uint32(7), 64
+	ask := []trace.Message{{Role: "system", Content: "s"}, {Role: "user", Content: "Кто ты?"}}
+	all := trace.Settings{Temperature: &half, Seed: &seed, TopK: &n, TopP: &half, MinP: &half, RepeatPenalty: &half, Predict: &n, Stop: []string{"\n"}}
+	whole := trace.Record{ID: "1", Source: "rest", Role: "talk", Mode: "SAIGA", Model: "sha256:0", Messages: ask, Settings: all, Answer: "Я",
+		Tokens: []int{1, 2}, Timings: trace.Timings{PromptN: 1, PromptMS: 2, PredictedN: 3, PredictedMS: 4, QueueMS: 5, FirstMS: 6, TotalMS: 7}}
+	failed, secret := whole, whole
+	failed.Answer, failed.Tokens, failed.Error = "", nil, "the model server is away"
+	secret.Answer = "It is hunter22."
+	for _, r := range []trace.Record{failed, secret, {Error: "bad request"}, {Prompt: "x"}, {Prompt: "x", Answer: "y"}} {
+		if err := w.Append(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lines := read(t, dir+"/"+trace.JSONFile)
+	r, err := Replay(t.Context(), Target{Server: replayServer(t, nil)}, strings.NewReader(lines), Options{})
+	if err != nil || r.NotAsked != 5 || strings.Contains(lines, "hunter") {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if err := os.Truncate(dir+"/"+trace.JSONFile, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Append(t.Context(), whole); err != nil {
+		t.Fatal(err)
+	}
+	got, err := parseTrace([]byte(read(t, dir+"/"+trace.JSONFile)))
+	if err != nil || got.unrepeatable() != "" || *got.Settings.Predict != 64 || len(got.Tokens) != 2 || got.Messages[1].Content != "Кто ты?" {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 
