@@ -26,18 +26,11 @@ type bound struct {
 
 // bound finds the snapshot, and verifies it as restore does. It is read whole if it is sealed, or if whole says so.
 func (a *app) bound(ctx context.Context, c *cobra.Command, at *registryFlags, keys *keyFlags, signed *trustFlags, reference string, whole bool) (*bound, error) {
-	m, err := at.minds(ctx, reference, false)
+	m, x, err := at.look(ctx, reference)
 	if err != nil {
 		return nil, err
 	}
-	d, err := m.find(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s := &bound{m: m}
-	if s.x, err = state.Look(ctx, m, d); err != nil {
-		return nil, err
-	}
+	s := &bound{m: m, x: x}
 	if s.verdict, err = a.judgeState(ctx, c, m, signed, s.x); err != nil {
 		return nil, err
 	}
@@ -47,7 +40,7 @@ func (a *app) bound(ctx context.Context, c *cobra.Command, at *registryFlags, ke
 		}
 	}
 	if whole || s.x.Seal != nil {
-		s.x, err = state.Read(ctx, m, d, a.opener(m, keys))
+		s.x, err = state.Read(ctx, m, x.Index, a.opener(m, keys))
 	}
 	return s, err
 }

@@ -159,7 +159,7 @@ func (a *app) via(ctx context.Context, f *migrateFlags, peer *migrate.Peer, show
 		return nil, err
 	}
 	m.reference = ""
-	v := &migrate.Via{Peer: peer, To: m.Repository, Progress: show}
+	v := &migrate.Via{Peer: peer, To: m.Repository}
 	v.Options = state.Options{Info: state.Info{Name: peer.Name, Note: "on its way", Version: version}, Progress: show, Tags: []string{state.Latest}}
 	v.Options.Parent, v.Options.Seal, err = a.sealing(ctx, m, &captureFlags{})
 	return v, err

@@ -90,6 +90,20 @@ func (m *minds) find(ctx context.Context) (v1.Descriptor, error) {
 	return d, err
 }
 
+// look finds the snapshot that a reference means, and reads no more of it than its index.
+func (r *registryFlags) look(ctx context.Context, reference string) (*minds, *state.Snapshot, error) {
+	m, err := r.minds(ctx, reference, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	d, err := m.find(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	x, err := state.Look(ctx, m, d)
+	return m, x, err
+}
+
 // keyFlags say what opens a sealed snapshot.
 type keyFlags struct {
 	identities []string

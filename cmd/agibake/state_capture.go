@@ -86,29 +86,11 @@ func (a *app) stateCapture(ctx context.Context, c *cobra.Command, f *captureFlag
 	if err != nil {
 		return err
 	}
-	if m.reference != "" {
-		f.tags = append(f.tags, m.reference)
-		m.reference = ""
-	}
-	for _, tag := range f.tags {
-		if !plainTag.MatchString(tag) {
-			return usage(c, fmt.Errorf("--tag %q: letters, digits, '.', '_' and '-' make a tag", tag))
-		}
-	}
-	if m.layout != nil {
-		done, err := m.layout.Use(ctx)
-		if err != nil {
-			return err
-		}
-		defer done()
-	}
-	o := state.Options{Info: state.Info{Name: f.name, Note: f.note, Exclude: f.exclude, Version: version, Created: time.Now().UTC().Truncate(time.Second)}}
-	if f.cuda != "" {
-		o.Info.Needs = &state.Needs{GPU: true, CUDA: f.cuda}
-	}
-	if o.Parent, o.Seal, err = a.sealing(ctx, m, f); err != nil {
+	o, free, err := a.captureOptions(ctx, c, m, f)
+	if err != nil {
 		return err
 	}
+	defer free()
 	place, err := migrate.ParsePlace(root)
 	if err != nil {
 		return err
@@ -119,19 +101,42 @@ func (a *app) stateCapture(ctx context.Context, c *cobra.Command, f *captureFlag
 	show, done := a.progress()
 	defer done()
 	o.Progress = show
-	for { // a second has room for one
-		if _, err := m.Resolve(ctx, state.TimeTag(o.Info.Created)); err != nil {
-			break
-		}
-		o.Info.Created = o.Info.Created.Add(time.Second)
-	}
-	o.Tags = append(f.tags, state.TimeTag(o.Info.Created), state.Latest)
 	got, err := f.capture(ctx, place, m.Repository, o)
 	if err != nil {
 		return err
 	}
 	done()
 	return a.captured(m, o, got)
+}
+
+// captureOptions are those of a snapshot that m gets: what it is called, what it builds upon, who can read it. Until free is
+// called nothing that it builds upon is pruned.
+func (a *app) captureOptions(ctx context.Context, c *cobra.Command, m *minds, f *captureFlags) (o state.Options, free func(), err error) {
+	if m.reference != "" {
+		f.tags = append(f.tags, m.reference)
+		m.reference = ""
+	}
+	for _, tag := range f.tags {
+		if !plainTag.MatchString(tag) {
+			return o, nil, usage(c, fmt.Errorf("--tag %q: letters, digits, '.', '_' and '-' make a tag", tag))
+		}
+	}
+	free = func() {}
+	if m.layout != nil {
+		if free, err = m.layout.Use(ctx); err != nil {
+			return o, nil, err
+		}
+	}
+	o.Info = state.Info{Name: f.name, Note: f.note, Exclude: f.exclude, Version: version, Created: state.Moment(ctx, m, time.Now())}
+	if f.cuda != "" {
+		o.Info.Needs = &state.Needs{GPU: true, CUDA: f.cuda}
+	}
+	if o.Parent, o.Seal, err = a.sealing(ctx, m, f); err != nil {
+		free()
+		return o, nil, err
+	}
+	o.Tags = append(f.tags, state.TimeTag(o.Info.Created), state.Latest)
+	return o, free, nil
 }
 
 // captured tells what a capture did.

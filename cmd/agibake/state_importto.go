@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,7 +21,7 @@ func (a *app) importTo(ctx context.Context, c *cobra.Command, f *importFlags, fi
 	if err != nil {
 		return err
 	}
-	o, free, err := a.importOptions(ctx, c, m, f)
+	o, free, err := a.captureOptions(ctx, c, m, &f.captureFlags)
 	if err != nil {
 		return err
 	}
@@ -72,38 +71,6 @@ func (a *app) importTo(ctx context.Context, c *cobra.Command, f *importFlags, fi
 		a.fact("sealed", "%s", o.Seal.Secret.ID()[:16])
 	}
 	return nil
-}
-
-// importOptions are those of a capture.
-func (a *app) importOptions(ctx context.Context, c *cobra.Command, m *minds, f *importFlags) (o state.Options, free func(), err error) {
-	if m.reference != "" {
-		f.tags = append(f.tags, m.reference)
-		m.reference = ""
-	}
-	for _, tag := range f.tags {
-		if !plainTag.MatchString(tag) {
-			return o, nil, usage(c, fmt.Errorf("--tag %q: letters, digits, '.', '_' and '-' make a tag", tag))
-		}
-	}
-	free = func() {}
-	if m.layout != nil {
-		if free, err = m.layout.Use(ctx); err != nil {
-			return o, nil, err
-		}
-	}
-	o.Info = state.Info{Name: f.name, Note: f.note, Version: version, Created: time.Now().UTC().Truncate(time.Second)}
-	if o.Parent, o.Seal, err = a.sealing(ctx, m, &f.captureFlags); err != nil {
-		free()
-		return o, nil, err
-	}
-	for { // a second has room for one
-		if _, err := m.Resolve(ctx, state.TimeTag(o.Info.Created)); err != nil {
-			break
-		}
-		o.Info.Created = o.Info.Created.Add(time.Second)
-	}
-	o.Tags = append(f.tags, state.TimeTag(o.Info.Created), state.Latest)
-	return o, free, nil
 }
 
 // importStaging is where an archive is unpacked for a place: where room is expected, but never readable on a medium that

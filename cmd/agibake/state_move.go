@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
+	"github.com/agibake/agibake/internal/artifact"
 	"github.com/agibake/agibake/internal/fault"
 	"github.com/agibake/agibake/internal/registry"
 	"github.com/agibake/agibake/internal/state"
@@ -34,40 +35,29 @@ func (a *app) statePush(ctx context.Context, at *registryFlags, from, to string)
 	if !isRegistry(to) {
 		return fault.Hint(fault.Mark(fault.Input, fmt.Errorf("%q names no registry", to)), "write HOST/REPOSITORY:TAG")
 	}
-	m, err := at.minds(ctx, from, false)
+	m, x, err := at.look(ctx, from)
 	if err != nil {
 		return err
 	}
 	if m.layout == nil {
 		return fault.Hint(fault.Mark(fault.Input, fmt.Errorf("%s is no layout", from)), "pull it to a layout first: agibake state pull "+from+" oci:FOLDER")
 	}
-	d, err := m.find(ctx)
-	if err != nil {
-		return err
-	}
-	x, err := state.Look(ctx, m, d)
-	if err != nil {
-		return err
-	}
-	references := []string{to}
+	reference, latest := to, false
 	if last := to[strings.LastIndexByte(to, '/'):]; !strings.ContainsAny(last, ":@") {
-		references = []string{to + ":" + state.TimeTag(x.Info.Created), to + ":" + state.Latest}
+		reference, latest = to+":"+state.TimeTag(x.Info.Created), true
+	}
+	repo, err := at.repository(ctx, reference)
+	if err != nil {
+		return err
 	}
 	show, done := a.progress()
 	defer done()
-	var total registry.Sent
-	for i, reference := range references {
-		repo, err := at.repository(ctx, reference)
-		if err != nil {
-			return err
-		}
-		sent, err := registry.Push(ctx, m.layout, x.Index, repo, registry.PushOptions{}, show)
-		if err != nil {
-			return err
-		}
-		if i == 0 {
-			total = *sent
-		}
+	sent, err := registry.Push(ctx, m.layout, x.Index, repo, registry.PushOptions{}, show)
+	if err == nil && latest {
+		err = alsoLatest(ctx, m, x, repo)
+	}
+	if err != nil {
+		return err
 	}
 	done()
 	if a.jsonOut {
@@ -75,11 +65,20 @@ func (a *app) statePush(ctx context.Context, at *registryFlags, from, to string)
 			Reference string        `json:"reference"`
 			Digest    digest.Digest `json:"digest"`
 			Sent      registry.Sent `json:"sent"`
-		}{references[0], d.Digest, total})
+		}{reference, x.Index.Digest, *sent})
 	}
-	fmt.Fprintf(a.stdout, "the snapshot is at %s\n  %s\n", references[0], d.Digest)
-	a.fact("sent", "%s", sentText(total))
+	fmt.Fprintf(a.stdout, "the snapshot is at %s\n  %s\n", reference, x.Index.Digest)
+	a.fact("sent", "%s", sentText(*sent))
 	return nil
+}
+
+// alsoLatest gives a snapshot that was brought somewhere its second name there.
+func alsoLatest(ctx context.Context, from artifact.Reader, x *state.Snapshot, to state.Repository) error {
+	raw, err := from.Manifest(ctx, x.Index)
+	if err != nil {
+		return err
+	}
+	return to.PutManifest(ctx, x.Index, raw, state.Latest)
 }
 
 func newStatePull(a *app) *cobra.Command {
@@ -109,15 +108,7 @@ func (a *app) statePull(ctx context.Context, c *cobra.Command, at *registryFlags
 	if !strings.HasPrefix(to, "oci:") {
 		return fault.Hint(fault.Mark(fault.Input, fmt.Errorf("%q is no layout", to)), "write oci:"+to)
 	}
-	m, err := at.minds(ctx, from, false)
-	if err != nil {
-		return err
-	}
-	d, err := m.find(ctx)
-	if err != nil {
-		return err
-	}
-	x, err := state.Look(ctx, m, d)
+	m, x, err := at.look(ctx, from)
 	if err != nil {
 		return err
 	}
@@ -134,21 +125,18 @@ func (a *app) statePull(ctx context.Context, c *cobra.Command, at *registryFlags
 		return err
 	}
 	defer unlock()
-	tags := []string{into.reference}
-	if into.reference == "" {
-		tags = []string{state.TimeTag(x.Info.Created), state.Latest}
+	tag, latest := into.reference, false
+	if tag == "" {
+		tag, latest = state.TimeTag(x.Info.Created), true
 	}
 	show, done := a.progress()
 	defer done()
-	var got *registry.Got
-	for _, tag := range tags {
-		g, err := registry.Pull(ctx, m.repo, x.Index, into.layout, registry.PullOptions{Tag: tag}, show)
-		if err != nil {
-			return err
-		}
-		if got == nil {
-			got = g
-		}
+	got, err := registry.Pull(ctx, m.repo, x.Index, into.layout, registry.PullOptions{Tag: tag}, show)
+	if err == nil && latest {
+		err = alsoLatest(ctx, m, x, into.layout)
+	}
+	if err != nil {
+		return err
 	}
 	done()
 	if a.jsonOut {
@@ -156,9 +144,9 @@ func (a *app) statePull(ctx context.Context, c *cobra.Command, at *registryFlags
 			Digest  digest.Digest  `json:"digest"`
 			Got     *registry.Got  `json:"got"`
 			Verdict *trust.Verdict `json:"verdict"`
-		}{d.Digest, got, verdict})
+		}{x.Index.Digest, got, verdict})
 	}
-	fmt.Fprintf(a.stdout, "the snapshot is in %s as %s\n  %s\n", to, tags[0], d.Digest)
+	fmt.Fprintf(a.stdout, "the snapshot is in %s as %s\n  %s\n", to, tag, x.Index.Digest)
 	a.signers(verdict)
 	a.fact("fetched", "%s; %d blobs were there", size(got.Bytes), got.Present)
 	return nil

@@ -82,23 +82,15 @@ type restoreReport struct {
 }
 
 func (a *app) stateRestore(ctx context.Context, c *cobra.Command, f *restoreFlags, reference string) error {
-	m, err := f.at.minds(ctx, reference, false)
+	m, x, err := f.at.look(ctx, reference)
 	if err != nil {
 		return err
 	}
-	d, err := m.find(ctx)
-	if err != nil {
-		return err
-	}
-	x, err := state.Look(ctx, m, d)
-	if err != nil {
-		return err
-	}
-	r := restoreReport{Digest: d.Digest, Folder: f.to}
+	r := restoreReport{Digest: x.Index.Digest, Folder: f.to}
 	if r.Verdict, err = a.judgeState(ctx, c, m, &f.trust, x); err != nil { // before anything of it is read
 		return err
 	}
-	if x, err = state.Read(ctx, m, d, a.opener(m, &f.keys)); err != nil {
+	if x, err = state.Read(ctx, m, x.Index, a.opener(m, &f.keys)); err != nil {
 		return err
 	}
 	place, err := migrate.ParsePlace(f.to)

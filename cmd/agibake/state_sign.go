@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/agibake/agibake/internal/state"
 	"github.com/agibake/agibake/internal/trust"
 )
 
@@ -29,15 +28,7 @@ func newStateSign(a *app) *cobra.Command {
 }
 
 func (a *app) stateSign(ctx context.Context, at *registryFlags, reference, file, passwordFile string) error {
-	m, err := at.minds(ctx, reference, false)
-	if err != nil {
-		return err
-	}
-	d, err := m.find(ctx)
-	if err != nil {
-		return err
-	}
-	x, err := state.Look(ctx, m, d)
+	m, x, err := at.look(ctx, reference)
 	if err != nil {
 		return err
 	}
@@ -50,13 +41,13 @@ func (a *app) stateSign(ctx context.Context, at *registryFlags, reference, file,
 		return err
 	}
 	if a.jsonOut {
-		return a.printJSON(map[string]any{"digest": d.Digest, "key": key.String(), "made": append([]string{}, made...)})
+		return a.printJSON(map[string]any{"digest": x.Index.Digest, "key": key.String(), "made": append([]string{}, made...)})
 	}
 	did := strings.Join(made, ", ")
 	if len(made) == 0 {
 		did = "nothing to do: the key signed it before"
 	}
-	fmt.Fprintf(a.stdout, "the snapshot of %s\n  %s\n", x.Info.Created.UTC().Format("2006-01-02 15:04:05 UTC"), d.Digest)
+	fmt.Fprintf(a.stdout, "the snapshot of %s\n  %s\n", x.Info.Created.UTC().Format("2006-01-02 15:04:05 UTC"), x.Index.Digest)
 	a.fact("key", "%s", key.Public().Fingerprint())
 	a.fact("signed", "%s", did)
 	return nil

@@ -129,19 +129,11 @@ func (a *app) stateSplit(ctx context.Context, c *cobra.Command, f *splitFlags, f
 	if err := f.count(c); err != nil {
 		return err
 	}
-	m, err := f.at.minds(ctx, from, false)
+	m, x, err := f.at.look(ctx, from)
 	if err != nil {
 		return err
 	}
-	d, err := m.find(ctx)
-	if err != nil {
-		return err
-	}
-	x, err := state.Look(ctx, m, d)
-	if err != nil {
-		return err
-	}
-	r := splitReport{Digest: d.Digest, Needed: f.needed}
+	r := splitReport{Digest: x.Index.Digest, Needed: f.needed}
 	if r.Verdict, err = a.judgeState(ctx, c, m, &f.trust, x); err != nil {
 		return err
 	}
@@ -150,7 +142,7 @@ func (a *app) stateSplit(ctx context.Context, c *cobra.Command, f *splitFlags, f
 	if o.Seal, err = f.sealing(ctx, a, c, x.Seal != nil); err != nil {
 		return err
 	}
-	if o.Tags, err = m.namesOf(ctx, d.Digest); err != nil {
+	if o.Tags, err = m.namesOf(ctx, x.Index.Digest); err != nil {
 		return err
 	}
 	places, err := f.at.partPlaces(ctx, f.out, nil)

@@ -31,15 +31,7 @@ func newStateVerify(a *app) *cobra.Command {
 }
 
 func (a *app) stateVerify(ctx context.Context, c *cobra.Command, at *registryFlags, keys *keyFlags, signed *trustFlags, reference string) error {
-	m, err := at.minds(ctx, reference, false)
-	if err != nil {
-		return err
-	}
-	d, err := m.find(ctx)
-	if err != nil {
-		return err
-	}
-	x, err := state.Look(ctx, m, d)
+	m, x, err := at.look(ctx, reference)
 	if err != nil {
 		return err
 	}
@@ -47,7 +39,7 @@ func (a *app) stateVerify(ctx context.Context, c *cobra.Command, at *registryFla
 	if err != nil {
 		return err
 	}
-	if x, err = state.Read(ctx, m, d, a.opener(m, keys)); err != nil {
+	if x, err = state.Read(ctx, m, x.Index, a.opener(m, keys)); err != nil {
 		return err
 	}
 	show, done := a.progress()
@@ -62,9 +54,9 @@ func (a *app) stateVerify(ctx context.Context, c *cobra.Command, at *registryFla
 			Digest  digest.Digest   `json:"digest"`
 			Read    *state.Verified `json:"read"`
 			Verdict *trust.Verdict  `json:"verdict"`
-		}{d.Digest, v, verdict})
+		}{x.Index.Digest, v, verdict})
 	}
-	fmt.Fprintf(a.stdout, "every digest holds\n  %s\n", d.Digest)
+	fmt.Fprintf(a.stdout, "every digest holds\n  %s\n", x.Index.Digest)
 	a.signers(verdict)
 	a.fact("read", "%s in %d blobs, %d files", size(v.Bytes), v.Blobs, v.Files)
 	return nil

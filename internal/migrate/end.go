@@ -133,8 +133,7 @@ func (e *end) hello() (message, error) {
 	if err := state.Settle(e.Root); err != nil {
 		return message{}, err
 	}
-	_, err = os.Stat(e.Root)
-	return message{Text: host, Count: protocol, Final: err == nil}, nil
+	return message{Text: host, Count: protocol}, nil
 }
 
 // protocol is raised when an older end could not understand a newer one.

@@ -7,7 +7,6 @@ import (
 
 	"github.com/agibake/agibake/internal/artifact"
 	"github.com/agibake/agibake/internal/fault"
-	"github.com/agibake/agibake/internal/progress"
 	"github.com/agibake/agibake/internal/state"
 )
 
@@ -84,10 +83,9 @@ func (s *Snapshot) do(context.Context, string) error       { return nil }
 // that way, and to keep what moved.
 type Via struct {
 	*Peer
-	To       state.Repository
-	Options  state.Options // of the captures
-	Progress progress.Func
-	x        *state.Snapshot
+	To      state.Repository
+	Options state.Options // of the captures
+	x       *state.Snapshot
 }
 
 // Collect captures the peer's state into the repository.
@@ -97,7 +95,7 @@ func (v *Via) Collect(ctx context.Context) (*Content, error) {
 		return nil, err
 	}
 	o := v.Options
-	o.Info.Created = time.Now().UTC().Truncate(time.Second)
+	o.Info.Created = state.Moment(ctx, v.To, time.Now())
 	o.Tags = append([]string{state.TimeTag(o.Info.Created)}, o.Tags...)
 	o.Info.Needs = content.Needs
 	if v.x != nil {

@@ -20,7 +20,6 @@ type message struct {
 	Text    string       `json:"text,omitempty"`
 	Count   int64        `json:"count,omitempty"`
 	Bytes   int64        `json:"bytes,omitempty"`
-	Final   bool         `json:"final,omitempty"`
 	Error   string       `json:"error,omitempty"` // of an answer that is none
 	Hint    string       `json:"hint,omitempty"`
 	Kind    fault.Kind   `json:"kind,omitempty"`

@@ -1,10 +1,8 @@
 package state
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -92,7 +90,7 @@ func newCapture(ctx context.Context, to artifact.Store, o Options) (*capture, er
 
 // store writes the documents over pieces that are stored.
 func (c *capture) store(ctx context.Context, t *Tree) (*Captured, error) {
-	used, err := c.select_(ctx, t)
+	used, err := c.choose(ctx, t)
 	if err != nil {
 		return nil, err
 	}
@@ -178,11 +176,8 @@ func (c *capture) read(ctx context.Context, list []Found) error {
 	if err != nil {
 		stop()
 	}
-	packs, packErr := c.pack.finish()
+	packs, err := c.pack.finish(err)
 	c.blobs = append(c.blobs, packs...)
-	if err == nil || errors.Is(err, errStopped) {
-		err = cmp.Or(packErr, err)
-	}
 	return err
 }
 
@@ -204,9 +199,9 @@ func (c *capture) recalled(f *Found) bool {
 	return true
 }
 
-// select_ returns the blobs that the tree needs, in the order of their first use. Of packs that are hardly used any more
+// choose returns the blobs that the tree needs, in the order of their first use. Of packs that are hardly used any more
 // the rest is packed anew, so that what was deleted does not stay for ever.
-func (c *capture) select_(ctx context.Context, t *Tree) ([]Blob, error) {
+func (c *capture) choose(ctx context.Context, t *Tree) ([]Blob, error) {
 	at := [2]map[Sum]int{{}, {}} // which blob holds a piece
 	for i := range c.blobs {
 		b := &c.blobs[i]
@@ -266,11 +261,7 @@ func (c *capture) repack(ctx context.Context, poor []Blob, wanted map[Sum]bool) 
 			err = readBlob(ctx, c.to, &poor[i], c.o.Seal, m, func(p Piece) bool { return wanted[p.Sum] }, p.add)
 		}
 	}
-	packs, packErr := p.finish()
-	if err == nil || errors.Is(err, errStopped) {
-		err = cmp.Or(packErr, err)
-	}
-	return packs, err
+	return p.finish(err)
 }
 
 // sumOf names bytes.

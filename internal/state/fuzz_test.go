@@ -150,7 +150,7 @@ func FuzzPack(f *testing.F) {
 	p := newPacker(f.Context(), made, nil)
 	fatal(f, p.add(b.Pieces[0], one))
 	fatal(f, p.add(b.Pieces[1], two))
-	packs, err := p.finish()
+	packs, err := p.finish(nil)
 	fatal(f, err)
 	in, err := made.Blob(f.Context(), packs[0].descriptor(), 0)
 	fatal(f, err)

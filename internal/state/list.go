@@ -39,6 +39,16 @@ const Latest = "latest"
 // TimeTag is the tag that a snapshot of a moment gets.
 func TimeTag(t time.Time) string { return t.UTC().Format(timeTag) }
 
+// Moment is the second that a snapshot of a time gets: the first one from there whose tag is free, since a second has room
+// for one.
+func Moment(ctx context.Context, s Reader, t time.Time) time.Time {
+	for t = t.UTC().Truncate(time.Second); ; t = t.Add(time.Second) {
+		if _, err := s.Resolve(ctx, TimeTag(t)); err != nil {
+			return t
+		}
+	}
+}
+
 const timeTag = "2006-01-02T15-04-05Z"
 
 // given tells whether a person chose a tag.

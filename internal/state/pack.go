@@ -2,6 +2,7 @@ package state
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,11 +77,15 @@ func (p *packer) send(piece Piece, data []byte) error {
 	}
 }
 
-// finish ends the last pack and returns all of them.
-func (p *packer) finish() ([]Blob, error) {
+// finish ends the last pack and returns all of them. err is how adding went: where packing is what stopped it, the cause is
+// returned instead.
+func (p *packer) finish(err error) ([]Blob, error) {
 	close(p.queue)
-	err := <-p.done
-	p.done <- err
+	packing := <-p.done
+	p.done <- packing
+	if err == nil || errors.Is(err, errStopped) {
+		err = cmp.Or(packing, err)
+	}
 	return p.blobs, err
 }
 

@@ -1,9 +1,7 @@
 package state
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/agibake/agibake/internal/artifact"
@@ -72,11 +70,8 @@ func (c *capture) relay(ctx context.Context, t *Tree, fetch Fetch) error {
 	if err != nil {
 		stop()
 	}
-	packs, packErr := c.pack.finish()
+	packs, err := c.pack.finish(err)
 	c.blobs = append(c.blobs, packs...)
-	if err == nil || errors.Is(err, errStopped) {
-		err = cmp.Or(packErr, err)
-	}
 	return err
 }
 
