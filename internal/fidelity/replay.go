@@ -96,7 +96,7 @@ func (x *examiner) replay(ctx context.Context, t Trace) (Exchange, error) {
 			return out, err
 		}
 	}
-	settings, err := t.Settings.request()
+	settings, err := request(t.Settings)
 	if err != nil {
 		return out, err
 	}

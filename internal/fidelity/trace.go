@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+
+	"github.com/agibake/agibake/internal/trace"
 )
 
 // Trace is one line of a recorded exchange (docs/fidelity.md, "Traces"). Exactly one of Messages and Prompt is there, and
@@ -25,17 +27,8 @@ type Trace struct {
 	Tokens   []int           `json:"tokens,omitempty"` // of the answer
 }
 
-// Settings are what an answer depends on beside the words. What is absent is the server's default.
-type Settings struct {
-	Temperature   *float64 `json:"temperature,omitempty"`
-	Seed          *uint32  `json:"seed,omitempty"`
-	TopK          *int     `json:"top_k,omitempty"`
-	TopP          *float64 `json:"top_p,omitempty"`
-	MinP          *float64 `json:"min_p,omitempty"`
-	RepeatPenalty *float64 `json:"repeat_penalty,omitempty"`
-	Predict       *int     `json:"n_predict,omitempty"` // tokens at most
-	Stop          []string `json:"stop,omitempty"`
-}
+// Settings are what an answer depends on beside the words, as the agent writes them.
+type Settings = trace.Settings
 
 const maxPredict = 4096 // tokens of a trace without a limit
 
@@ -82,7 +75,7 @@ func (t Trace) unrepeatable() string {
 }
 
 // request is the part of a completion's body that the trace settles.
-func (s Settings) request() (map[string]any, error) {
+func request(s Settings) (map[string]any, error) {
 	data, err := json.Marshal(s)
 	if err != nil {
 		return nil, err
