@@ -29,7 +29,7 @@ func (m benchMind) write(b *bench, dir string) {
 	for i, name := range benchTexts {
 		b.must(writeTalk(filepath.Join(dir, name), uint64(i), m.text/int64(len(benchTexts))))
 	}
-	b.chroma(dir+"/memory/chroma", func(c benchChroma) error { return c.fill(0, m.vectors, 1, 0) })
+	b.fillChroma(dir+"/memory/chroma", m.vectors, 1, 0)
 }
 
 // change alters about 1 % of each part of the state in dir: one tensor, lines of text in runs and at the end, vectors.
@@ -39,7 +39,7 @@ func (m benchMind) change(b *bench, original, dir string) {
 	for i, name := range benchTexts {
 		b.must(editTalk(filepath.Join(original, name), filepath.Join(dir, name), uint64(i)))
 	}
-	b.chroma(dir+"/memory/chroma", func(c benchChroma) error { return c.fill(0, m.vectors, 100, 1) })
+	b.fillChroma(dir+"/memory/chroma", m.vectors, 100, 1)
 }
 
 // benchLayer lists the tensors of a layer with their sizes in MiB.
