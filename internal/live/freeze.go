@@ -38,15 +38,8 @@ type Frozen struct {
 // Before anything stops, a guardian is told of it: a process of its own that resumes everything when this process ends in
 // any way, or after o.Deadline. One freeze of a folder at a time; another one waits.
 func Freeze(ctx context.Context, dir string, o Options) (_ *Frozen, err error) {
-	dir, err = filepath.Abs(dir)
-	if err == nil {
-		dir, err = filepath.EvalSymlinks(dir)
-	}
+	f, dir, err := begin(ctx, dir)
 	if err != nil {
-		return nil, fmt.Errorf("freeze: %w", err)
-	}
-	f := &Frozen{}
-	if f.lock, err = lockFolder(ctx, dir); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -75,6 +68,35 @@ func Freeze(ctx context.Context, dir string, o Options) (_ *Frozen, err error) {
 	}
 	f.Since = time.Now()
 	return f, nil
+}
+
+// begin locks a folder, whose path comes back without links.
+func begin(ctx context.Context, dir string) (*Frozen, string, error) {
+	dir, err := filepath.Abs(dir)
+	if err == nil {
+		dir, err = filepath.EvalSymlinks(dir)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("freeze: %w", err)
+	}
+	lock, err := lockFolder(ctx, dir)
+	return &Frozen{lock: lock}, dir, err
+}
+
+// InUse tells whether Freeze would find something to stop. It waits for another freeze of the folder, whose writers seem
+// to be at rest, and stops nothing itself.
+func InUse(ctx context.Context, dir string, o Options) (bool, error) {
+	f, dir, err := begin(ctx, dir)
+	if err != nil {
+		return false, err
+	}
+	defer f.lock.Close()
+	boxes, scan, err := f.look(ctx, dir, o)
+	if err != nil || len(boxes) > 0 {
+		return len(boxes) > 0, err
+	}
+	writers, err := scan.writers()
+	return len(writers) > 0, err
 }
 
 // look finds what there is to freeze before anything is, so that things stand still for less long.

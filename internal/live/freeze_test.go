@@ -32,6 +32,9 @@ func TestFreezeStopsWritersAndNothingElse(t *testing.T) {
 	link := t.TempDir() + "/link"
 	check(t, os.Symlink(root, link))
 
+	if used, err := InUse(t.Context(), link, noDocker); err != nil || !used || halted(writer.state(t)) {
+		t.Errorf("in use: %v, %v", used, err)
+	}
 	f, err := Freeze(t.Context(), link, noDocker)
 	check(t, err)
 	if len(f.Stopped) != 1 || f.Stopped[0].PID != writer.Process.Pid || !halted(writer.state(t)) || halted(other.state(t)) {
@@ -42,8 +45,16 @@ func TestFreezeStopsWritersAndNothingElse(t *testing.T) {
 	if after, _ := os.ReadFile(root + "/a.jsonl"); len(after) != len(before) {
 		t.Error("it still writes")
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if used, err := InUse(ctx, root, noDocker); err == nil {
+		t.Errorf("beside a freeze, whose writer stands still, in use is %v", used)
+	}
 	check(t, f.Thaw())
 	check(t, f.Thaw())
+	if used, err := InUse(t.Context(), t.TempDir(), noDocker); err != nil || used {
+		t.Errorf("an empty folder is in use: %v, %v", used, err)
+	}
 	running(t, writer, 10*time.Second)
 	if !halted(stopped.state(t)) {
 		t.Error("what was stopped before was resumed")

@@ -97,11 +97,11 @@ func (c *collector) try(ctx context.Context, staging string) (got *Collected, wh
 	if err != nil {
 		return nil, false, err
 	}
-	quiet, err := c.quiet(ctx)
+	used, err := live.InUse(ctx, c.root, live.Options{Docker: c.o.Docker})
 	if err != nil {
 		return nil, false, err
 	}
-	files, made := c.copied(list, quiet)
+	files, made := c.copied(list, used)
 	list = slices.DeleteFunc(list, func(f Found) bool { // an export that was restored
 		return slices.ContainsFunc(made, func(m Found) bool { return m.Path == f.Path })
 	})
@@ -119,24 +119,15 @@ func (c *collector) try(ctx context.Context, staging string) (got *Collected, wh
 	if err != nil {
 		return nil, false, err
 	}
-	if !quiet && moved(list, after, files, s) {
+	if used && moved(list, after, files, s) {
 		return nil, false, nil
 	}
 	return &Collected{List: slices.Concat(merge(list, after, s), made), Live: report(s)}, true, nil
 }
 
-// quiet tells whether nobody has a file of the state open for writing.
-func (c *collector) quiet(ctx context.Context) (bool, error) {
-	f, err := live.Freeze(ctx, c.root, live.Options{Docker: c.o.Docker})
-	if err != nil {
-		return false, err
-	}
-	return len(f.Paused)+len(f.Stopped) == 0, f.Thaw()
-}
-
 // copied chooses what is copied aside. Of a database that did not change, the export that was made of it before is
 // returned instead.
-func (c *collector) copied(list []Found, quiet bool) (files []string, made []Found) {
+func (c *collector) copied(list []Found, used bool) (files []string, made []Found) {
 	found := indexed(list)
 	for _, full := range live.FindChroma(c.root) {
 		dir, err := filepath.Rel(c.root, full)
@@ -164,7 +155,7 @@ func (c *collector) copied(list []Found, quiet bool) (files []string, made []Fou
 		}
 		if db := found[databaseOf(f.Path)]; db != nil && live.IsSQLite(db.From) { // its changes may be there alone
 			files = append(files, db.Path, f.Path)
-		} else if !c.known(f) && (!quiet || live.IsSQLite(f.From)) {
+		} else if !c.known(f) && (used || live.IsSQLite(f.From)) {
 			files = append(files, f.Path)
 		}
 	}
